@@ -1,0 +1,34 @@
+"""The gateway: a FastAPI application without torch. `python -m service` runs it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from service.errors import install_error_handlers
+from service.parts import make_parts
+from service.routes import ROUTERS
+from service.settings import Settings
+
+
+def create_app(settings: Settings) -> FastAPI:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        parts = make_parts(settings)
+        app.state.parts = parts
+        await run_in_threadpool(parts.registry.reindex)
+        yield
+        await parts.engine_http.aclose()
+
+    app = FastAPI(
+        title="Polymerge",
+        version=version("polymerge"),
+        summary="Merge fine-tuned language models and talk to the result in every language.",
+        lifespan=lifespan,
+    )
+    install_error_handlers(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    return app

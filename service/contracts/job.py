@@ -1,0 +1,68 @@
+"""Jobs: long work (a merge, an import) that a worker does and a client watches."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from service.contracts.names import JobId, ModelId
+
+JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+JobKind = Literal["merge", "import"]
+TERMINAL_STATES: frozenset[JobState] = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class Progress(BaseModel):
+    """Bytes of the result that are done, out of all of them."""
+
+    bytes_done: int = 0
+    bytes_total: int = 0
+
+
+class JobError(BaseModel):
+    """Why a job failed: `type` as in a Problem, `detail` for people."""
+
+    type: str
+    detail: str
+
+
+class Job(BaseModel):
+    id: JobId
+    kind: JobKind
+    state: JobState
+    name: str | None = None
+    """The alias that the finished model gets."""
+    model: ModelId | None = None
+    """The model that the job makes: known from the start for a merge, at the end for an import."""
+    progress: Progress = Progress()
+    error: JobError | None = None
+    attempt: int = 0
+    worker: str | None = None
+    cancel_requested: bool = False
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    request: dict[str, Any]
+    """What was asked, with every model reference pinned to an id."""
+
+    @property
+    def finished(self) -> bool:
+        return self.state in TERMINAL_STATES
+
+
+class JobEvent(BaseModel):
+    """One line of a job's event log. `id` is the id in the Redis stream, hence usable as Last-Event-ID."""
+
+    id: str
+    at: datetime
+    type: Literal["state", "progress", "message"]
+    data: dict[str, Any]
+
+
+class JobPage(BaseModel):
+    items: list[Job]
+    next_cursor: str | None = None
+
+
+class JobEvents(BaseModel):
+    items: list[JobEvent]

@@ -1,0 +1,14 @@
+"""Validated strings: every id, alias and language tag in the API is one of these."""
+
+from typing import Annotated
+
+from pydantic import StringConstraints
+
+MODEL_ID_PATTERN = r"^m_[0-9a-f]{16}$"
+
+ModelId = Annotated[str, StringConstraints(pattern=MODEL_ID_PATTERN)]
+AliasName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+ModelRef = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+"""A model's id or an alias of it."""
+JobId = Annotated[str, StringConstraints(pattern=r"^j_[0-9a-f]{16}$")]
+RelativePath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,254}$")]

@@ -1,0 +1,103 @@
+"""A merge recipe: mergekit's configuration, taken verbatim and strictly (whole-model merges)."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+MAX_MODELS = 64
+
+
+class Condition(BaseModel):
+    """`value` for tensors whose name contains `filter` (all of them when None or "*").
+
+    More than one value is a gradient: interpolated linearly over the layers.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    filter: str | None = None
+    value: tuple[float, ...]
+
+
+def parse_setting(raw: object) -> tuple[Condition, ...]:
+    """Read a number, a gradient [n, …] or conditions [{filter, value}, …]; ValueError says what is allowed."""
+    if isinstance(raw, tuple) and all(isinstance(item, Condition) for item in raw):
+        return raw
+    if isinstance(raw, dict):
+        raise ValueError("conditions must be a list: write [{filter: …, value: …}], not {filter: …, value: …}")
+    if isinstance(raw, list) and raw and all(isinstance(item, dict) for item in raw):
+        return tuple(_parse_condition(item) for item in raw)
+    return (Condition(value=_parse_values(raw)),)
+
+
+def _parse_condition(raw: dict[Any, Any]) -> Condition:
+    unknown = set(raw) - {"filter", "value"}
+    if unknown or "value" not in raw:
+        raise ValueError("a condition has the keys `value` and, unless it is for all tensors, `filter`")
+    pattern = raw.get("filter")
+    if pattern is not None and not isinstance(pattern, str):
+        raise ValueError("`filter` is a part of tensor names, such as self_attn")
+    return Condition(filter=pattern, value=_parse_values(raw["value"]))
+
+
+def _parse_values(raw: object) -> tuple[float, ...]:
+    items = raw if isinstance(raw, list) else [raw]
+    if not items or not all(isinstance(item, bool | int | float) for item in items):
+        raise ValueError("expected a number, a list of numbers, or a list of {filter, value}")
+    values = tuple(float(item) for item in items)
+    if any(value != value or value in (float("inf"), float("-inf")) for value in values):
+        raise ValueError("numbers must be finite")
+    return values
+
+
+def dump_setting(setting: tuple[Condition, ...]) -> Any:
+    """The shortest way to write a setting that parses to it again."""
+    if len(setting) == 1 and setting[0].filter is None:
+        return _dump_values(setting[0].value)
+    return [
+        ({} if item.filter is None else {"filter": item.filter}) | {"value": _dump_values(item.value)}
+        for item in setting
+    ]
+
+
+def _dump_values(values: tuple[float, ...]) -> float | list[float]:
+    return values[0] if len(values) == 1 else list(values)
+
+
+def _parse_dtype(raw: object) -> object:
+    return raw.removeprefix("torch.") if isinstance(raw, str) else raw
+
+
+Setting = Annotated[tuple[Condition, ...], BeforeValidator(parse_setting), PlainSerializer(dump_setting)]
+Parameters = dict[str, Setting]
+DType = Annotated[str, BeforeValidator(_parse_dtype), Field(pattern="^(float32|float16|bfloat16)$")]
+Reference = Annotated[str, Field(min_length=1, max_length=512)]
+
+
+class RecipeModel(BaseModel):
+    """One ingredient."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: Reference
+    parameters: Parameters = {}
+
+
+class Recipe(BaseModel):
+    """What to merge, and how. Models are registered ids or aliases."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    merge_method: str
+    models: tuple[RecipeModel, ...] = Field(min_length=1, max_length=MAX_MODELS)
+    base_model: Reference | None = None
+    parameters: Parameters = {}
+    dtype: DType | None = None
+    """Sources are rounded to it on load; arithmetic is float32 always."""
+    out_dtype: DType | None = None
+    """The result's dtype; `dtype` when absent, else the base's own."""
+
+    def references(self) -> list[str]:
+        """Every model named, the base last, none twice."""
+        named = [item.model for item in self.models]
+        return list(dict.fromkeys(named + ([self.base_model] if self.base_model else [])))

@@ -1,0 +1,6 @@
+"""Which engine serves which model: workers report on the board, the gateway leases through the router.
+
+A lease says "a request is running on this engine with this model"; an engine changes its model only when it
+has none. Leasing checks the engine's state and model in the same step, so that no request ever reaches an
+engine that is changing.
+"""

@@ -1,0 +1,8 @@
+"""One file per resource; each has a `router`, listed here."""
+
+from service.routes import engines, generate, health, jobs, languages, merges, methods, models, openai
+
+ROUTERS = [
+    module.router
+    for module in (health, methods, languages, models, merges, jobs, engines, generate, openai)
+]

@@ -1,0 +1,109 @@
+"""Merges: a recipe in, a job out."""
+
+import shutil
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+
+from service.contracts.job import Job, JobPage
+from service.contracts.model import Model
+from service.contracts.names import AliasName
+from service.contracts.plan import PlanSummary
+from service.contracts.recipe import Recipe
+from service.errors import ProblemError
+from service.parts import Parts, Wired
+from service.recipes.accept import Accepted, accept
+from service.recipes.digest import canonical
+from service.recipes.parse import MAX_RECIPE_BYTES
+from service.recipes.plan import ITEM_BYTES
+from service.routes.accepted import accepted
+
+router = APIRouter(tags=["merges"])
+
+_RECIPE_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "A mergekit recipe, as YAML or JSON, naming registered models by id or alias.",
+        "content": {
+            "application/yaml": {"schema": {"type": "string"}},
+            "application/json": {"schema": Recipe.model_json_schema(ref_template="#/components/schemas/{model}")},
+        },
+    }
+}
+_RECIPE_BODY["requestBody"]["content"]["application/json"]["schema"].pop("$defs", None)  # type: ignore[index]
+
+
+@router.post(
+    "/merges",
+    status_code=202,
+    response_model=None,
+    openapi_extra=_RECIPE_BODY,
+    responses={200: {"model": Model | PlanSummary}, 202: {"model": Job}},
+)
+async def submit_merge(
+    request: Request,
+    parts: Wired,
+    name: Annotated[AliasName | None, Query(description="alias for the finished model")] = None,
+    seed: Annotated[int, Query(ge=0, lt=2**63, description="for random methods")] = 0,
+    dry_run: Annotated[bool, Query(description="only plan")] = False,
+) -> JSONResponse:
+    """202 with the job; 200 with the model when this recipe has been built; 422 for a recipe that can't work."""
+    text = await _read_body(request)
+    return await run_in_threadpool(_submit, parts, text, name, seed, dry_run)
+
+
+@router.get("/merges")
+def list_merges(
+    parts: Wired, cursor: str | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+) -> JobPage:
+    """Merge jobs, newest first."""
+    jobs, following = parts.jobs.page("merge", cursor, limit)
+    return JobPage(items=jobs, next_cursor=following)
+
+
+async def _read_body(request: Request) -> bytes:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_RECIPE_BYTES:
+            raise ProblemError(413, "invalid-request", f"a recipe has at most {MAX_RECIPE_BYTES} bytes")
+    return body
+
+
+def _submit(parts: Parts, text: bytes, name: str | None, seed: int, dry_run: bool) -> JSONResponse:
+    merge = accept(text, seed, parts.registry.resolve, parts.store.manifest)
+    free = shutil.disk_usage(parts.store.root).free
+    exists = parts.store.has(merge.model_id)
+    if dry_run:
+        return JSONResponse(_summarise(merge, exists, free).model_dump())
+    if exists:
+        if name:
+            parts.registry.set_alias(name, merge.model_id)
+        return JSONResponse(parts.registry.get(merge.model_id).model_dump(mode="json"))
+    needed = merge.plan.bytes_written
+    if free < needed:
+        raise ProblemError(507, "no-space", f"the result needs {needed} bytes; the store's disk has {free} free")
+    request = {"recipe": canonical(merge.recipe), "seed": seed}
+    return accepted(parts.jobs.submit("merge", request, model=merge.model_id, name=name))
+
+
+def _summarise(merge: Accepted, exists: bool, free: int) -> PlanSummary:
+    plan = merge.plan
+    parameters = sum(task.numel for task in plan.tasks)
+    readers = len(set(plan.sources) | ({plan.origin} if plan.origin else set()))
+    return PlanSummary(
+        model=merge.model_id,
+        exists=exists,
+        method=plan.method,
+        sources=list(plan.sources),
+        base=merge.recipe.base_model,
+        donor=plan.donor,
+        seed=merge.seed,
+        tensors=len(plan.tasks),
+        parameters=parameters,
+        bytes_read=readers * sum(task.numel * ITEM_BYTES[task.dtype] for task in plan.tasks),
+        bytes_written=plan.bytes_written,
+        bytes_free=free,
+    )

@@ -1,0 +1,87 @@
+"""Models and aliases: import, list, show, point at."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import JSONResponse
+
+from service.contracts.model import Alias, AliasTarget, ImportRequest, Model, ModelPage
+from service.contracts.names import AliasName
+from service.contracts.problem import FieldProblem
+from service.errors import ProblemError
+from service.parts import Wired
+from service.recipes.refusal import refuse
+from service.registry import UnknownModel
+from service.routes.accepted import accepted
+from service.sources.inspect import inspect_source
+
+router = APIRouter(tags=["models"])
+
+
+@router.post("/models", status_code=202)
+def import_model(request: ImportRequest, parts: Wired) -> JSONResponse:
+    """Register a source under the sources root. 202 with the job; a source that can't be used: 422 at once."""
+    _check_languages(request, parts)
+    base = None
+    if request.base is not None:
+        try:
+            base = parts.store.manifest(parts.registry.resolve(request.base))
+        except UnknownModel as error:
+            raise refuse("base", detail=str(error)) from None
+    inspect_source(request, parts.settings.sources_root, base)
+    pinned = request.model_copy(update={"base": base.id if base else None})
+    return accepted(parts.jobs.submit("import", pinned.model_dump(mode="json"), name=request.name))
+
+
+@router.get("/models")
+def list_models(
+    parts: Wired,
+    cursor: Annotated[str | None, Query(description="next_cursor of the page before")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    language: str | None = None,
+    objective: str | None = None,
+) -> ModelPage:
+    """Newest first."""
+    found = [
+        model
+        for model in parts.registry.models()
+        if (language is None or language in model.languages)
+        and (objective is None or objective == model.objective)
+    ]
+    start = next((i + 1 for i, model in enumerate(found) if model.id == cursor), 0)
+    page = found[start : start + limit]
+    return ModelPage(items=page, next_cursor=page[-1].id if start + limit < len(found) else None)
+
+
+@router.get("/models/{reference}")
+def get_model(reference: str, parts: Wired) -> Model:
+    """By id or alias."""
+    return parts.registry.get(reference)
+
+
+@router.put("/aliases/{name}")
+def put_alias(name: AliasName, target: AliasTarget, parts: Wired) -> Alias:
+    """Point an alias at a model; requests already accepted keep the model they resolved to."""
+    try:
+        model = parts.registry.resolve(target.model)
+    except UnknownModel as error:
+        raise refuse("model", detail=str(error)) from None
+    try:
+        parts.registry.set_alias(name, model)
+    except ValueError as error:
+        problem = FieldProblem(pointer="/name", detail=str(error))
+        raise ProblemError(422, "invalid-request", str(error), errors=[problem]) from None
+    return Alias(name=name, model=model)
+
+
+@router.get("/aliases")
+def list_aliases(parts: Wired) -> list[Alias]:
+    return [Alias(name=name, model=model) for name, model in sorted(parts.registry.aliases().items())]
+
+
+def _check_languages(request: ImportRequest, parts: Wired) -> None:
+    for index, tag in enumerate(request.languages):
+        try:
+            parts.profiles.get(tag)
+        except ValueError as error:
+            raise refuse("languages", index, detail=str(error)) from None

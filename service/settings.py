@@ -1,0 +1,54 @@
+"""The environment, read once into one frozen object."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    """Every field is an environment variable: POLYMERGE_ and the name in capitals; REDIS_URL as it is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    data: Path = Path(".polymerge")
+    """Models, logs and the embedded Redis live here."""
+    sources: Path | None = None
+    """Root of what POST /models may import; `data`/sources when unset."""
+    languages: Path | None = None
+    """A folder with more language profiles (*.json), read beside the built-in ones."""
+    host: str = "127.0.0.1"
+    port: int = 8000
+    merge_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+    device: str = "auto"
+    """Where merges compute: cpu, cuda, or auto."""
+    max_model_len: int = Field(default=2048, ge=16)
+    """Context that engines are started with, at most what the model allows."""
+    engine_memory_bytes: int = Field(default=512 * 1024 * 1024, ge=1)
+    """KV cache of a CPU engine."""
+    engine_start_seconds: float = 600.0
+    generate_timeout_seconds: float = 600.0
+    """How long a request waits for an engine to have its model."""
+    switch_after_seconds: float = 2.0
+    """How long requests for one model wait while another keeps its engine busy."""
+
+    @property
+    def sources_root(self) -> Path:
+        return self.sources or self.data / "sources"
+
+    @property
+    def store_root(self) -> Path:
+        return self.data / "store"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
+        """Raises pydantic's ValidationError, which names the variable's field, on a bad value."""
+        values = {
+            name: environment[variable]
+            for name in cls.model_fields
+            if (variable := "REDIS_URL" if name == "redis_url" else f"POLYMERGE_{name.upper()}") in environment
+        }
+        settings = cls.model_validate(values)
+        return settings.model_copy(update={"data": settings.data.resolve()})

@@ -1,0 +1,91 @@
+"""The model store: immutable folders, each the record of one model.
+
+    models/<id>/    Hugging Face layout and manifest.json, present only when complete
+    aliases/<name>  one line, the id
+    staging/<job>/  work under way
+
+A model is written into staging, its manifest last, everything synced, and renamed into place: it is there
+whole or not at all. Ids follow from recipe or content, so committing the same model twice is harmless.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from service.contracts.model import Manifest
+
+MANIFEST = "manifest.json"
+
+
+class Store:
+    """Paths are built from validated ids and aliases only."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._models, self._aliases, self._staging = root / "models", root / "aliases", root / "staging"
+        for folder in (self._models, self._aliases, self._staging):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def stage(self, job: str) -> Path:
+        """An empty folder for this job's work; what an earlier attempt left there is removed."""
+        folder = self._staging / job
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+    def discard(self, job: str) -> None:
+        shutil.rmtree(self._staging / job, ignore_errors=True)
+
+    def commit(self, staging: Path, manifest: Manifest) -> Path:
+        """Publish `staging` under the manifest's id. If that model exists already, the new copy is dropped."""
+        (staging / MANIFEST).write_text(manifest.model_dump_json(indent=1, by_alias=True))
+        for path in staging.iterdir():
+            _sync(path)
+        _sync(staging)
+        target = self.path(manifest.id)
+        try:
+            staging.rename(target)
+        except OSError:
+            if not self.has(manifest.id):
+                raise
+            shutil.rmtree(staging)
+        _sync(self._models)
+        return target
+
+    def path(self, model_id: str) -> Path:
+        return self._models / model_id
+
+    def has(self, model_id: str) -> bool:
+        return (self.path(model_id) / MANIFEST).is_file()
+
+    def manifest(self, model_id: str) -> Manifest:
+        """Raises FileNotFoundError."""
+        return Manifest.model_validate_json((self.path(model_id) / MANIFEST).read_bytes())
+
+    def manifests(self) -> Iterator[Manifest]:
+        for folder in sorted(self._models.iterdir()):
+            if self.has(folder.name):
+                yield self.manifest(folder.name)
+
+    def set_alias(self, name: str, model_id: str) -> None:
+        """Point `name` at the model, atomically."""
+        handle, temporary = tempfile.mkstemp(dir=self._staging)
+        with os.fdopen(handle, "w") as file:
+            file.write(model_id)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self._aliases / name)
+        _sync(self._aliases)
+
+    def aliases(self) -> dict[str, str]:
+        return {path.name: path.read_text().strip() for path in sorted(self._aliases.iterdir())}
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,222 @@
+"""Rebuild the golden merge results from mergekit, the oracle of the merge engine's tests.
+
+Writes inputs.safetensors, config.json, outputs/*.safetensors and statistics.json next to this file.
+Run it with an interpreter that has mergekit installed; README.md gives the commands and the versions.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from importlib.metadata import version
+from json import dumps
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from mergekit.config import MergeConfiguration  # type: ignore[import-not-found,import-untyped,unused-ignore]
+from mergekit.merge import MergeOptions, run_merge  # type: ignore[import-not-found,import-untyped,unused-ignore]
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from transformers import LlamaConfig
+
+Tensors = dict[str, torch.Tensor]
+
+HERE = Path(__file__).resolve().parent
+SEED = 20260
+MERGEKIT = "0.1.5"
+RANDOM_METHODS = ("dare_linear", "dare_ties", "della_linear")
+
+
+def model_config(tied: bool = False) -> LlamaConfig:
+    """A Llama too small to speak: grouped-query attention, three layers, no square MLP."""
+    return LlamaConfig(
+        vocab_size=20,
+        hidden_size=12,
+        intermediate_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=32,
+        tie_word_embeddings=tied,
+        architectures=["LlamaForCausalLM"],
+        dtype="float32",
+    )
+
+
+def layer_shapes(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
+    hidden, inner = config.hidden_size, config.intermediate_size
+    keys = hidden * config.num_key_value_heads // config.num_attention_heads
+    return {
+        "input_layernorm": (hidden,),
+        "self_attn.q_proj": (hidden, hidden),
+        "self_attn.k_proj": (keys, hidden),
+        "self_attn.v_proj": (keys, hidden),
+        "self_attn.o_proj": (hidden, hidden),
+        "post_attention_layernorm": (hidden,),
+        "mlp.gate_proj": (inner, hidden),
+        "mlp.up_proj": (inner, hidden),
+        "mlp.down_proj": (hidden, inner),
+    }
+
+
+def tensor_shapes(config: LlamaConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
+    yield "model.embed_tokens.weight", (config.vocab_size, config.hidden_size)
+    for layer in range(config.num_hidden_layers):
+        for name, shape in layer_shapes(config).items():
+            yield f"model.layers.{layer}.{name}.weight", shape
+    yield "model.norm.weight", (config.hidden_size,)
+    if not config.tie_word_embeddings:
+        yield "lm_head.weight", (config.vocab_size, config.hidden_size)
+
+
+def random_model(config: LlamaConfig, rng: torch.Generator) -> Tensors:
+    """Matrices around 0 with spread 0.1, norm weights around 1 with spread 0.1."""
+    return {
+        name: 0.1 * torch.randn(shape, generator=rng) + (len(shape) == 1)
+        for name, shape in tensor_shapes(config)
+    }
+
+
+def tuned(base: Tensors, rng: torch.Generator, *, scale: float, zeros: float = 0, power: int = 1) -> Tensors:
+    """The base plus noise; a share `zeros` stays untouched, an odd `power` > 1 makes heavy tails."""
+    result = {}
+    for name, tensor in base.items():
+        noise = torch.randn(tensor.shape, generator=rng) ** power
+        changed = torch.rand(tensor.shape, generator=rng) >= zeros
+        result[name] = torch.where(changed, tensor + scale * noise, tensor)
+    return result
+
+
+def edge_cases(base: Tensors) -> Tensors:
+    """Layer 0 is the base negated, layer 1 doubled, layer 2 zero; all else equals the base."""
+    factors = {"model.layers.0.": -1.0, "model.layers.1.": 2.0, "model.layers.2.": 0.0}
+    return {
+        name: tensor * next((f for prefix, f in factors.items() if name.startswith(prefix)), 1.0)
+        for name, tensor in base.items()
+    }
+
+
+def input_models() -> dict[str, Tensors]:
+    rng = torch.Generator().manual_seed(SEED)
+    base = random_model(model_config(), rng)
+    tied = random_model(model_config(tied=True), rng)
+    return {
+        "base": base,
+        "expert-a": tuned(base, rng, scale=0.02),
+        "expert-b": tuned(base, rng, scale=0.03, zeros=0.3),
+        "expert-c": tuned(base, rng, scale=0.01, zeros=0.7, power=3),
+        "near": tuned(base, rng, scale=0.0005),
+        "edge": edge_cases(base),
+        "tied-base": tied,
+        "tied-a": tuned(tied, rng, scale=0.02),
+    }
+
+
+def write_models(models: dict[str, Tensors], folder: Path) -> None:
+    for name, tensors in models.items():
+        target = folder / name
+        target.mkdir()
+        model_config(tied="lm_head.weight" not in tensors).save_pretrained(target)
+        save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
+
+
+def with_paths(node: Any, models: Path) -> Any:
+    """The recipe with every model name replaced by the folder of that model."""
+    if isinstance(node, list):
+        return [with_paths(item, models) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: str(models / value) if key in ("model", "base_model") else with_paths(value, models)
+        for key, value in node.items()
+    }
+
+
+def merge(recipe: Any, models: Path) -> Tensors:
+    options = MergeOptions(
+        device="cpu", copy_tokenizer=False, write_model_card=False, quiet=True, random_seed=SEED
+    )
+    config = MergeConfiguration.model_validate(with_paths(recipe, models))
+    with tempfile.TemporaryDirectory() as out:
+        run_merge(config, out, options)
+        return {
+            name: tensor.clone()
+            for shard in sorted(Path(out).glob("*.safetensors"))
+            for name, tensor in load_file(shard).items()
+        }
+
+
+def write_outputs(models: Path) -> None:
+    outputs = HERE / "outputs"
+    shutil.rmtree(outputs, ignore_errors=True)
+    outputs.mkdir()
+    for path in sorted((HERE / "recipes").glob("*.yaml")):
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+        save_file(merge(recipe, models), outputs / f"{path.stem}.safetensors")
+        print(path.stem)
+
+
+def random_recipe(method: str, rescale: bool) -> dict[str, Any]:
+    return {
+        "merge_method": method,
+        "base_model": "base",
+        "dtype": "float32",
+        "models": [{"model": "expert-a", "parameters": {"weight": 1.0, "density": 0.5}}],
+        "parameters": {"rescale": rescale},
+    }
+
+
+def drop_statistics(out: Tensors, base: Tensors, expert: Tensors) -> dict[str, dict[str, float]]:
+    """Per tensor: the share of dropped changes, and the kept L1 norm relative to the full one."""
+    result = {}
+    for name, tensor in base.items():
+        change, delta = out[name] - tensor, expert[name] - tensor
+        zeros = (change == 0).double().mean().item()
+        ratio = (change.double().abs().sum() / delta.double().abs().sum()).item()
+        result[name] = {"size": tensor.numel(), "zeros": round(zeros, 6), "l1_ratio": round(ratio, 6)}
+    return result
+
+
+def write_statistics(tensors: dict[str, Tensors], models: Path) -> None:
+    statistics = {
+        f"{method}{'' if rescale else '-no-rescale'}": drop_statistics(
+            merge(random_recipe(method, rescale), models), tensors["base"], tensors["expert-a"]
+        )
+        for method in RANDOM_METHODS
+        for rescale in (True, False)
+    }
+    (HERE / "statistics.json").write_text(dumps(statistics, indent=1) + "\n", encoding="utf-8")
+
+
+def write_inputs(models: dict[str, Tensors]) -> None:
+    flat = {f"{model}/{name}": models[model][name] for model in models for name in models[model]}
+    save_file(flat, HERE / "inputs.safetensors")
+    config = model_config().to_dict()
+    (HERE / "config.json").write_text(dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def report_non_finite() -> None:
+    for path in sorted((HERE / "outputs").iterdir()):
+        with safe_open(path, framework="pt") as file:
+            bad = [name for name in file.keys() if not file.get_tensor(name).isfinite().all()]  # noqa: SIM118
+        if bad:
+            print(f"not finite in {path.stem}: {', '.join(bad)}")
+
+
+def main() -> None:
+    if version("mergekit") != MERGEKIT:
+        raise SystemExit(f"the golden results are those of mergekit {MERGEKIT}, not {version('mergekit')}")
+    torch.set_num_threads(1)
+    tensors = input_models()
+    write_inputs(tensors)
+    with tempfile.TemporaryDirectory() as folder:
+        models = Path(folder)
+        write_models(tensors, models)
+        write_outputs(models)
+        write_statistics(tensors, models)
+    report_non_finite()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""A merge job: plan again from the pinned recipe, stream the merge into staging, publish the model."""
+
+import json
+import shutil
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from service.contracts.job import Job
+from service.contracts.model import Manifest
+from service.contracts.recipe import Recipe
+from service.recipes.digest import NUMERICS, canonical, model_id
+from service.recipes.labels import merged_labels
+from service.recipes.parse import validate_recipe
+from service.recipes.plan import Plan, make_plan
+from service.settings import Settings
+from service.sources.files import content_digest, hash_file
+from service.store import Store
+from workers.merging.checkpoint import CheckpointWriter
+from workers.merging.engine import TORCH_DTYPES, merge
+from workers.open_model import open_model
+from workers.watch import Watch
+
+_OWN_FILES = {"adapter_config.json", "README.md", "model.safetensors.index.json"}
+
+
+class NoSpace(Exception):
+    """The disk has too little room for the result."""
+
+
+def run_merge(job: Job, store: Store, settings: Settings, watch: Watch) -> Manifest:
+    """Make and publish the model of `job`; a model that is there already is returned as it is.
+
+    Raises Refused, NotFinite, NoSpace or JobCancelled; staging is the caller's to discard then.
+    """
+    recipe = validate_recipe(job.request["recipe"])
+    seed = int(job.request["seed"])
+    target = model_id(recipe, seed)
+    if store.has(target):
+        return store.manifest(target)
+    manifests = {ref: store.manifest(ref) for ref in recipe.references()}
+    plan = make_plan(recipe, {ref: item.tensors for ref, item in manifests.items()}, seed)
+    _check_space(store.root, plan)
+    staging = store.stage(job.id)
+    device = _device(settings.device)
+    _write_weights(plan, store, staging, settings, watch, device)
+    _carry_files(manifests[plan.donor], store.path(plan.donor), staging, plan)
+    manifest = _describe(target, recipe, seed, plan, manifests, staging, device)
+    store.commit(staging, manifest)
+    return manifest
+
+
+def _write_weights(
+    plan: Plan, store: Store, staging: Path, settings: Settings, watch: Watch, device: str
+) -> None:
+    watch.expect(plan.bytes_written)
+    writer = CheckpointWriter(staging, plan.tasks, {"polymerge_method": plan.method})
+    references = {*plan.sources, plan.donor, *([plan.origin] if plan.origin else [])}
+    weights = {ref: open_model(store.path(ref)) for ref in references}
+    results = merge(
+        plan,
+        weights,
+        allocate=writer.allocate,
+        threads=settings.merge_threads,
+        device=device,
+        between_tiles=watch.check,
+        done=watch.add,
+    )
+    for _ in results:
+        pass
+    writer.close()
+
+
+def _check_space(root: Path, plan: Plan) -> None:
+    free = shutil.disk_usage(root).free
+    if free < plan.bytes_written * 1.05:
+        raise NoSpace(f"the result needs {plan.bytes_written} bytes and the store's disk has {free} free")
+
+
+def _device(wanted: str) -> str:
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return wanted
+
+
+def _carry_files(donor: Manifest, folder: Path, staging: Path, plan: Plan) -> None:
+    """Config and tokenizer of the donor; the config says the dtype that the weights have now."""
+    for name in donor.files:
+        if not name.endswith(".safetensors") and name not in _OWN_FILES:
+            shutil.copyfile(folder / name, staging / name)
+    path = staging / "config.json"
+    config = json.loads(path.read_text())
+    dtypes = {task.dtype for task in plan.tasks if not task.copied}
+    if len(dtypes) == 1:
+        config.pop("torch_dtype", None)
+        config["dtype"] = str(TORCH_DTYPES[dtypes.pop()]).removeprefix("torch.")
+        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def _describe(
+    target: str,
+    recipe: Recipe,
+    seed: int,
+    plan: Plan,
+    manifests: dict[str, Manifest],
+    staging: Path,
+    device: str,
+) -> Manifest:
+    files = {path.name: hash_file(path) for path in sorted(staging.iterdir())}
+    return Manifest(
+        id=target,
+        kind="merge",
+        **merged_labels([manifests[source] for source in plan.sources]),
+        sources=recipe.references(),
+        recipe=canonical(recipe),
+        seed=seed,
+        content_digest=content_digest(files),
+        device=device,
+        versions={"polymerge": version("polymerge"), "torch": torch.__version__, "numerics": str(NUMERICS)},
+        files=files,
+        tensors=plan.tensors,
+        size_bytes=sum(entry.size for entry in files.values()),
+        created_at=datetime.now(UTC),
+    )
