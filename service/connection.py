@@ -20,6 +20,11 @@ def connect(url: str) -> "redis.Redis":
     )
 
 
+def text(raw: object) -> str:
+    """A key or value as Redis gave it (rq needs connections that don't decode) as a string."""
+    return raw.decode() if isinstance(raw, bytes) else str(raw)
+
+
 def connect_async(url: str) -> "redis.asyncio.Redis":
     """The same for asyncio."""
     return redis.asyncio.Redis.from_url(

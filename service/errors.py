@@ -20,7 +20,13 @@ class ProblemError(Exception):
     """Raised by routes for what no domain exception says."""
 
     def __init__(
-        self, status: int, slug: str, detail: str, *, errors: list[FieldProblem] | None = None, retry_after: int = 0
+        self,
+        status: int,
+        slug: str,
+        detail: str,
+        *,
+        errors: list[FieldProblem] | None = None,
+        retry_after: int = 0,
     ) -> None:
         super().__init__(detail)
         self.status, self.slug, self.detail = status, slug, detail

@@ -19,7 +19,9 @@ _AT_ONCE = 64
 class Generation:
     """One accepted request on one leased engine."""
 
-    def __init__(self, engine: EngineClient, model: str, request: GenerateRequest, profile: Profile | None) -> None:
+    def __init__(
+        self, engine: EngineClient, model: str, request: GenerateRequest, profile: Profile | None
+    ) -> None:
         self._engine, self._model, self._request, self._profile = engine, model, request, profile
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
@@ -76,7 +78,8 @@ class Generation:
     async def _follow(
         self, index: int, body: dict[str, Any], events: "asyncio.Queue[Delta | Output | BaseException]"
     ) -> None:
-        text, reason, usage = "", "stop", {}
+        text, reason = "", "stop"
+        usage: dict[str, Any] = {}
         try:
             async with self._slots:
                 async for payload in self._engine.stream(

@@ -5,6 +5,7 @@ published by rename, so the second run finds the first one's result. rq may also
 killed between two writes): reconcile() compares our records with rq's and repairs either side.
 """
 
+import json
 import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from rq.exceptions import NoSuchJobError
 from rq.job import Job as RqJob
 from rq.job import JobStatus
 
+from service.connection import text
 from service.contracts.job import Job, JobError, JobEvent, JobKind, JobState, Progress
 
 QUEUE = "polymerge-jobs"
@@ -81,7 +83,7 @@ class JobQueue:
         start = 0
         if cursor is not None:
             rank = self._redis.zrevrank(_ALL, cursor)
-            start = 0 if rank is None else int(rank) + 1
+            start = rank + 1 if isinstance(rank, int) else 0
         jobs: list[Job] = []
         for job_id in self._ids_from(start):
             try:
@@ -109,7 +111,7 @@ class JobQueue:
     def events(self, job_id: str, after: str = "0") -> list[JobEvent]:
         """The event log after the given event id. Raises UnknownJob."""
         self.get(job_id)
-        return [_read_event(item) for item in self._redis.xrange(_events(job_id), min=f"({after}")]
+        return [_read_event(item) for item in self._redis.xrange(_events(job_id), min=f"({after}") or []]
 
     def cancelled(self, job_id: str) -> bool:
         return bool(self._redis.exists(_cancel(job_id)))
@@ -172,7 +174,7 @@ class JobQueue:
     def reconcile(self) -> None:
         """Repair what a crash left between our records and rq's: queue what it lost, fail what it gave up."""
         for raw in self._redis.smembers(_ACTIVE):
-            job_id = raw.decode()
+            job_id = text(raw)
             try:
                 self._reconcile(self.get(job_id))
             except UnknownJob:
@@ -205,7 +207,7 @@ class JobQueue:
     def _under_way(self, model: str) -> Job | None:
         other = self._redis.get(_making(model))
         try:
-            job = self.get(other.decode()) if other else None
+            job = self.get(text(other)) if other else None
         except UnknownJob:
             return None
         return job if job and not job.finished and not job.cancel_requested else None
@@ -213,7 +215,7 @@ class JobQueue:
     def _ids_from(self, start: int) -> Iterator[str]:
         while True:
             batch = self._redis.zrevrange(_ALL, start, start + 99)
-            yield from (item.decode() for item in batch)
+            yield from map(text, batch)
             if len(batch) < 100:
                 return
             start += 100
@@ -229,7 +231,7 @@ class JobQueue:
 
 def _read_event(item: Any) -> JobEvent:
     event_id, fields = item
-    return JobEvent.model_validate_json(fields[b"event"]).model_copy(update={"id": event_id.decode()})
+    return JobEvent.model_validate({**json.loads(fields[b"event"]), "id": text(event_id)})
 
 
 def _record(job_id: str) -> str:

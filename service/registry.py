@@ -2,9 +2,11 @@
 
 import re
 from datetime import datetime
+from typing import Any
 
 from redis import Redis
 
+from service.connection import text
 from service.contracts.model import Manifest, Model
 from service.contracts.names import MODEL_ID_PATTERN
 from service.recipes.refusal import nearest
@@ -27,8 +29,12 @@ class Registry:
 
     def reindex(self) -> int:
         """Make the index equal to the store; returns how many models there are."""
-        models = {item.id: summarise(item).model_dump_json() for item in self.store.manifests()}
-        aliases = {name: target for name, target in self.store.aliases().items() if target in models}
+        models: dict[Any, Any] = {
+            item.id: summarise(item).model_dump_json() for item in self.store.manifests()
+        }
+        aliases: dict[Any, Any] = {
+            name: target for name, target in self.store.aliases().items() if target in models
+        }
         with self._redis.pipeline() as pipe:
             pipe.delete(MODELS, ALIASES)
             if models:
@@ -52,7 +58,7 @@ class Registry:
         self._redis.hset(ALIASES, name, model_id)
 
     def aliases(self) -> dict[str, str]:
-        return _text(self._redis.hgetall(ALIASES))
+        return {text(name): text(target) for name, target in self._redis.hgetall(ALIASES).items()}
 
     def resolve(self, reference: str) -> str:
         """The id behind an id or alias. Raises UnknownModel."""
@@ -61,7 +67,7 @@ class Registry:
         target = self._redis.hget(ALIASES, reference)
         if target is None:
             raise UnknownModel(f"no model '{reference}' is registered: {nearest(reference, self.aliases())}")
-        return target.decode() if isinstance(target, bytes) else str(target)
+        return text(target)
 
     def get(self, reference: str) -> Model:
         """Raises UnknownModel."""
@@ -93,7 +99,3 @@ def _named(model: Model, names: list[str]) -> Model:
 
 def _newest_first(model: Model) -> tuple[datetime, str]:
     return model.created_at, model.id
-
-
-def _text(pairs: dict[bytes, bytes]) -> dict[str, str]:
-    return {key.decode(): value.decode() for key, value in pairs.items()}

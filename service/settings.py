@@ -26,6 +26,8 @@ class Settings(BaseModel):
     """Where merges compute: cpu, cuda, or auto."""
     max_model_len: int = Field(default=2048, ge=16)
     """Context that engines are started with, at most what the model allows."""
+    engine_host: str = "127.0.0.1"
+    """Where engines listen and the gateway finds them. Nothing guards the port: loopback or a private network."""
     engine_memory_bytes: int = Field(default=512 * 1024 * 1024, ge=1)
     """KV cache of a CPU engine."""
     engine_start_seconds: float = 600.0
@@ -48,7 +50,8 @@ class Settings(BaseModel):
         values = {
             name: environment[variable]
             for name in cls.model_fields
-            if (variable := "REDIS_URL" if name == "redis_url" else f"POLYMERGE_{name.upper()}") in environment
+            if (variable := "REDIS_URL" if name == "redis_url" else f"POLYMERGE_{name.upper()}")
+            in environment
         }
         settings = cls.model_validate(values)
         return settings.model_copy(update={"data": settings.data.resolve()})

@@ -39,7 +39,7 @@ class Store:
         shutil.rmtree(self._staging / job, ignore_errors=True)
 
     def commit(self, staging: Path, manifest: Manifest) -> Path:
-        """Publish `staging` under the manifest's id. If that model exists already, the new copy is dropped."""
+        """Publish `staging` under the manifest's id; if that model exists, the new copy is dropped."""
         (staging / MANIFEST).write_text(manifest.model_dump_json(indent=1, by_alias=True))
         for path in staging.iterdir():
             _sync(path)

@@ -1,4 +1,4 @@
-"""The merge worker: takes jobs from rq, each in a process of its own. Start it with `python -m workers.merge_worker`."""
+"""`python -m workers.merge_worker`: takes jobs from rq, each in a process of its own."""
 
 import logging
 import os

@@ -1,10 +1,12 @@
-"""A merge recipe: mergekit's configuration, taken verbatim and strictly (whole-model merges)."""
+"""A merge recipe: mergekit's configuration, taken verbatim and strictly."""
 
+from math import isfinite
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 MAX_MODELS = 64
+MAX_SLICES = 1024
 
 
 class Condition(BaseModel):
@@ -20,11 +22,13 @@ class Condition(BaseModel):
 
 
 def parse_setting(raw: object) -> tuple[Condition, ...]:
-    """Read a number, a gradient [n, …] or conditions [{filter, value}, …]; ValueError says what is allowed."""
+    """Read a number, a gradient [n, …] or conditions [{filter, value}, …]. Raises ValueError."""
     if isinstance(raw, tuple) and all(isinstance(item, Condition) for item in raw):
         return raw
     if isinstance(raw, dict):
-        raise ValueError("conditions must be a list: write [{filter: …, value: …}], not {filter: …, value: …}")
+        raise ValueError(
+            "conditions must be a list: write [{filter: …, value: …}], not {filter: …, value: …}"
+        )
     if isinstance(raw, list) and raw and all(isinstance(item, dict) for item in raw):
         return tuple(_parse_condition(item) for item in raw)
     return (Condition(value=_parse_values(raw)),)
@@ -41,13 +45,20 @@ def _parse_condition(raw: dict[Any, Any]) -> Condition:
 
 
 def _parse_values(raw: object) -> tuple[float, ...]:
-    items = raw if isinstance(raw, list) else [raw]
-    if not items or not all(isinstance(item, bool | int | float) for item in items):
+    return tuple(_parse_number(item) for item in (raw if isinstance(raw, list) and raw else [raw]))
+
+
+def _parse_number(raw: object) -> float:
+    """A finite number, also as a string: YAML 1.1 takes 1e-5 for one."""
+    try:
+        number = float(raw) if isinstance(raw, bool | int | float | str) else None
+    except (ValueError, OverflowError):
+        number = None
+    if number is None:
         raise ValueError("expected a number, a list of numbers, or a list of {filter, value}")
-    values = tuple(float(item) for item in items)
-    if any(value != value or value in (float("inf"), float("-inf")) for value in values):
+    if not isfinite(number):
         raise ValueError("numbers must be finite")
-    return values
+    return number
 
 
 def dump_setting(setting: tuple[Condition, ...]) -> Any:
@@ -68,8 +79,12 @@ def _parse_dtype(raw: object) -> object:
     return raw.removeprefix("torch.") if isinstance(raw, str) else raw
 
 
+def _none_is_empty(raw: object) -> object:
+    return {} if raw is None else raw
+
+
 Setting = Annotated[tuple[Condition, ...], BeforeValidator(parse_setting), PlainSerializer(dump_setting)]
-Parameters = dict[str, Setting]
+Parameters = Annotated[dict[str, Setting], BeforeValidator(_none_is_empty)]
 DType = Annotated[str, BeforeValidator(_parse_dtype), Field(pattern="^(float32|float16|bfloat16)$")]
 Reference = Annotated[str, Field(min_length=1, max_length=512)]
 
@@ -83,13 +98,35 @@ class RecipeModel(BaseModel):
     parameters: Parameters = {}
 
 
+class SliceSource(BaseModel):
+    """Layers [start, end) of a model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: Reference
+    layer_range: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=1)]]
+    parameters: Parameters = {}
+
+
+class Slice(BaseModel):
+    """Consecutive layers of the result, merged from as many layers of each source."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sources: tuple[SliceSource, ...] = Field(min_length=1, max_length=MAX_MODELS)
+    base_model: Reference | None = None
+    """Instead of the recipe's, for these layers."""
+    parameters: Parameters = {}
+
+
 class Recipe(BaseModel):
-    """What to merge, and how. Models are registered ids or aliases."""
+    """What to merge, and how: whole `models`, or `slices` of their layers, by registered id or alias."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     merge_method: str
-    models: tuple[RecipeModel, ...] = Field(min_length=1, max_length=MAX_MODELS)
+    models: tuple[RecipeModel, ...] | None = Field(default=None, min_length=1, max_length=MAX_MODELS)
+    slices: tuple[Slice, ...] | None = Field(default=None, min_length=1, max_length=MAX_SLICES)
     base_model: Reference | None = None
     parameters: Parameters = {}
     dtype: DType | None = None
@@ -98,6 +135,9 @@ class Recipe(BaseModel):
     """The result's dtype; `dtype` when absent, else the base's own."""
 
     def references(self) -> list[str]:
-        """Every model named, the base last, none twice."""
-        named = [item.model for item in self.models]
-        return list(dict.fromkeys(named + ([self.base_model] if self.base_model else [])))
+        """Every model named, in order, none twice; the bases last."""
+        slices = self.slices or ()
+        named = [item.model for item in self.models or ()]
+        named += [source.model for item in slices for source in item.sources]
+        bases = [*(item.base_model for item in slices), self.base_model]
+        return list(dict.fromkeys([*named, *(base for base in bases if base)]))

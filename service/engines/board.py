@@ -1,10 +1,13 @@
-"""The worker's side: what its engine is doing, which models are wanted, whether requests are still running."""
+"""The worker's side: what its engine is doing, which models are wanted, whether requests still run."""
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 from redis import Redis
 
+from service.connection import text
 from service.contracts.engine import Engine
 from service.engines import keys
 
@@ -39,12 +42,24 @@ class EngineBoard:
         self._redis.delete(keys.record(engine.id), keys.leases(engine.id))
         self._redis.srem(keys.ENGINES, engine.id)
 
+    def withdraw_dead(self, host: str, lives: Callable[[str], bool]) -> None:
+        """Withdraw this host's engines whose worker was killed, before their heartbeats run out."""
+        for engine_id in map(text, self._redis.smembers(keys.ENGINES)):
+            raw = self._redis.hget(keys.record(engine_id), "json")
+            if raw is None:
+                self._redis.srem(keys.ENGINES, engine_id)
+                continue
+            engine = Engine.model_validate_json(raw)
+            if engine.worker.partition(":")[0] == host and not lives(engine.worker):
+                self.withdraw(engine)
+
     def demand(self) -> list[tuple[str, float]]:
         """Models that requests wait for, the longest-waiting first, with the seconds they have waited."""
         now = time.time()
         wanted = []
-        for raw, since in self._redis.zrange(keys.DEMAND, 0, -1, withscores=True):
-            model = raw.decode()
+        asked: list[Any] = self._redis.zrange(keys.DEMAND, 0, -1, withscores=True)
+        for raw, since in asked:
+            model = text(raw)
             if self._redis.exists(keys.waiting(model)):
                 wanted.append((model, now - since))
             else:

@@ -10,6 +10,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from service.connection import text
 from service.contracts.engine import Engine
 from service.engines import keys
 
@@ -79,7 +80,7 @@ class EngineRouter:
                 args=[model, lease_id, time.time() + _LEASE_SECONDS],
             )
             if url:
-                return Lease(engine=engine_id, id=lease_id, model=model, url=url.decode())
+                return Lease(engine=engine_id, id=lease_id, model=model, url=text(url))
         return None
 
     async def _wait(self, model: str) -> Lease:
@@ -87,7 +88,7 @@ class EngineRouter:
         while time.monotonic() < deadline:
             error = await self._redis.get(keys.load_error(model))
             if error is not None:
-                raise NoEngine(f"the model could not be loaded: {error.decode()}")
+                raise NoEngine(f"the model could not be loaded: {text(error)}")
             await self._redis.set(keys.waiting(model), 1, ex=_WAITING_SECONDS)
             await self._redis.zadd(keys.DEMAND, {model: time.time()}, nx=True)
             await asyncio.sleep(_POLL_SECONDS)
@@ -103,4 +104,4 @@ class EngineRouter:
             await self._redis.zadd(keys.leases(lease.engine), expiry, xx=True)
 
     async def _engine_ids(self) -> list[str]:
-        return sorted(raw.decode() for raw in await self._redis.smembers(keys.ENGINES))
+        return sorted(text(raw) for raw in await self._redis.smembers(keys.ENGINES))

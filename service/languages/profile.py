@@ -52,5 +52,5 @@ def _general(language: langcodes.Language) -> Profile:
     return Profile(
         tag=language.to_tag(),
         name=language.autonym(),
-        instruction=f"You are a helpful assistant. Answer in {name} ({language.autonym()}), and only in {name}.",
+        instruction=f"You are a helpful assistant. Answer only in {name} ({language.autonym()}).",
     )

@@ -9,7 +9,8 @@ from service.contracts.recipe import Recipe
 from service.recipes.digest import model_id, pin
 from service.recipes.parse import parse_recipe
 from service.recipes.plan import Plan, make_plan
-from service.recipes.refusal import Refused
+from service.recipes.refusal import Refused, refuse
+from service.recipes.sections import sections
 
 
 @dataclass(frozen=True)
@@ -38,23 +39,34 @@ def accept(
     pinned = pin(recipe, ids)
     _refuse_doubles(recipe, ids)
     tables = {id_: manifest(id_).tensors for id_ in ids.values()}
-    return Accepted(recipe=pinned, plan=make_plan(pinned, tables, seed), seed=seed, model_id=model_id(pinned, seed))
+    plan = make_plan(pinned, tables, seed)
+    return Accepted(recipe=pinned, plan=plan, seed=seed, model_id=model_id(pinned, seed))
 
 
 def _places(recipe: Recipe, reference: str) -> list[str]:
+    """Pointers to every mention of a model."""
     places = [
-        json_pointer("models", index, "model")
-        for index, item in enumerate(recipe.models)
-        if item.model == reference
+        json_pointer(*source.place, "model")
+        for section in sections(recipe)
+        for source in section.sources
+        if source.model == reference
+    ]
+    places += [
+        json_pointer("slices", index, "base_model")
+        for index, item in enumerate(recipe.slices or ())
+        if item.base_model == reference
     ]
     return places + (["/base_model"] if recipe.base_model == reference else [])
 
 
 def _refuse_doubles(recipe: Recipe, ids: dict[str, str]) -> None:
     """Two aliases of one model among the ingredients count it twice without saying so."""
-    seen: dict[str, str] = {}
-    for index, item in enumerate(recipe.models):
-        other = seen.setdefault(ids[item.model], item.model)
-        if other != item.model:
-            detail = f"'{item.model}' and '{other}' are the same model, {ids[item.model]}; give it once"
-            raise Refused([FieldProblem(pointer=json_pointer("models", index, "model"), detail=detail)])
+    for section in sections(recipe):
+        seen: dict[str, str] = {}
+        for source in section.sources:
+            other = seen.setdefault(ids[source.model], source.model)
+            if other != source.model:
+                detail = (
+                    f"'{source.model}' and '{other}' are the same model, {ids[source.model]}; give it once"
+                )
+                raise refuse(*source.place, "model", detail=detail)

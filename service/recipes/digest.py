@@ -4,6 +4,7 @@ import hashlib
 import json
 from typing import Any
 
+from service.contracts.methods import METHODS
 from service.contracts.recipe import Recipe
 
 NUMERICS = 1
@@ -12,14 +13,18 @@ NUMERICS = 1
 
 def pin(recipe: Recipe, ids: dict[str, str]) -> Recipe:
     """The recipe with every reference replaced by the id it stands for."""
-    return recipe.model_copy(
-        update={
-            "models": tuple(
-                item.model_copy(update={"model": ids[item.model]}) for item in recipe.models
-            ),
-            "base_model": ids[recipe.base_model] if recipe.base_model else None,
-        }
-    )
+    return Recipe.model_validate(_pinned(canonical(recipe), ids))
+
+
+def _pinned(node: Any, ids: dict[str, str]) -> Any:
+    if isinstance(node, list):
+        return [_pinned(item, ids) for item in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: ids[value] if key in ("model", "base_model") and isinstance(value, str) else _pinned(value, ids)
+        for key, value in node.items()
+    }
 
 
 def canonical(recipe: Recipe) -> dict[str, Any]:
@@ -28,8 +33,14 @@ def canonical(recipe: Recipe) -> dict[str, Any]:
 
 
 def model_id(pinned: Recipe, seed: int) -> str:
-    """`m_` and 16 hex digits of the sha256 of the canonical JSON of recipe, seed and numerics."""
-    text = json.dumps(
-        {"recipe": canonical(pinned), "seed": seed, "numerics": NUMERICS}, sort_keys=True, separators=(",", ":")
-    )
+    """`m_` and 16 hex digits of the sha256 of the canonical JSON of recipe, seed and numerics.
+
+    The seed counts only where the method draws random numbers.
+    """
+    matter = {
+        "recipe": canonical(pinned),
+        "seed": seed if METHODS[pinned.merge_method].random else 0,
+        "numerics": NUMERICS,
+    }
+    text = json.dumps(matter, sort_keys=True, separators=(",", ":"))
     return "m_" + hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,36 +1,33 @@
 """Recipe text (YAML or JSON, as mergekit writes it) to a Recipe whose names, counts and keys are right."""
 
-import json
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from service.contracts.methods import METHODS
-from service.contracts.methods.spec import MethodParameters, MethodSpec
+from service.contracts.methods.spec import MethodSpec
 from service.contracts.problem import FieldProblem, json_pointer
-from service.contracts.recipe import Recipe, RecipeModel
+from service.contracts.recipe import Parameters, Recipe, RecipeModel, Slice, SliceSource
+from service.recipes.document import MAX_RECIPE_BYTES, load_document
+from service.recipes.parameters import parameter_names
 from service.recipes.refusal import Refused, nearest, refuse
+from service.recipes.sections import Place, Section, sections
 
-MAX_RECIPE_BYTES = 256 * 1024
-NOT_YET = {"slices", "modules", "tokenizer", "tokenizer_source", "chat_template"}
+__all__ = ["MAX_RECIPE_BYTES", "parse_recipe", "validate_recipe"]
+
+_PLAIN_MESSAGES = {
+    "missing": "this key is required",
+    "tuple_type": "a list is needed",
+    "model_type": "a mapping is needed",
+    "dict_type": "a mapping is needed",
+    "too_short": "the list must not be empty",
+}
+NOT_YET = {"modules", "tokenizer", "tokenizer_source", "chat_template"}
 
 
 def parse_recipe(text: str | bytes) -> Recipe:
     """Parse and check everything that needs no knowledge of the models. Raises Refused."""
     return validate_recipe(load_document(text))
-
-
-def load_document(text: str | bytes) -> Any:
-    """JSON if it is JSON, else YAML without aliases or tags. Raises Refused."""
-    if len(text) > MAX_RECIPE_BYTES:
-        raise refuse(detail=f"the recipe has {len(text)} bytes; at most {MAX_RECIPE_BYTES} are taken")
-    try:
-        return json.loads(text)
-    except RecursionError as error:
-        raise refuse(detail="the recipe is nested too deeply") from error
-    except ValueError:
-        return _load_yaml(text)
 
 
 def validate_recipe(document: Any) -> Recipe:
@@ -40,32 +37,14 @@ def validate_recipe(document: Any) -> Recipe:
     try:
         recipe = Recipe.model_validate(document)
     except ValidationError as error:
-        raise Refused([_explain(item, document) for item in error.errors()]) from None
-    problems = _method_problems(recipe)
+        raise Refused([_explain(item) for item in error.errors()]) from None
+    problems = _structure_problems(recipe) or _method_problems(recipe)
     if problems:
         raise Refused(problems)
     return recipe
 
 
-class _PlainLoader(yaml.SafeLoader):
-    """YAML without aliases: a few bytes of them can stand for millions of nodes."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not taken in recipes")
-        return super().compose_node(parent, index)
-
-
-def _load_yaml(text: str | bytes) -> Any:
-    try:
-        return yaml.load(text, Loader=_PlainLoader)  # noqa: S506 - a SafeLoader, further restricted
-    except RecursionError as error:
-        raise refuse(detail="the recipe is nested too deeply") from error
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
-        raise refuse(detail=f"neither JSON nor YAML: {error}") from None
-
-
-def _explain(error: Any, document: dict[str, Any]) -> FieldProblem:
+def _explain(error: Any) -> FieldProblem:
     """A pydantic error in our words, with the nearest valid name for an unknown key."""
     pointer = json_pointer(*error["loc"])
     key = str(error["loc"][-1]) if error["loc"] else ""
@@ -73,16 +52,42 @@ def _explain(error: Any, document: dict[str, Any]) -> FieldProblem:
         return FieldProblem(pointer=pointer, detail=_plain_message(error))
     if len(error["loc"]) == 1 and key in NOT_YET:
         return FieldProblem(pointer=pointer, detail=f"mergekit's `{key}` is not supported yet")
-    schema: type[BaseModel] = Recipe if len(error["loc"]) == 1 else RecipeModel
+    schema = _schema_around(error["loc"])
     return FieldProblem(pointer=pointer, detail=f"unknown key '{key}': {nearest(key, schema.model_fields)}")
 
 
+def _schema_around(location: Place) -> type[BaseModel]:
+    """Of the mapping that holds the key at `location`."""
+    if len(location) == 1:
+        return Recipe
+    if location[0] == "models":
+        return RecipeModel
+    return SliceSource if "sources" in location[:-1] else Slice
+
+
 def _plain_message(error: Any) -> str:
-    if error["type"] == "missing":
-        return "this key is required"
+    if error["type"] in _PLAIN_MESSAGES:
+        return _PLAIN_MESSAGES[error["type"]]
     if error["type"] == "string_pattern_mismatch":
         return f"'{error['input']}' is none of float32, float16, bfloat16"
+    if error["type"] == "string_type":
+        return f"a text is needed, found {error['input']!r}; put it in quotes if it is meant as text"
     return str(error["msg"]).removeprefix("Value error, ")
+
+
+def _structure_problems(recipe: Recipe) -> list[FieldProblem]:
+    if (recipe.models is None) == (recipe.slices is None):
+        found = "neither" if recipe.models is None else "both"
+        return [FieldProblem(pointer="/models", detail=f"give either models or slices, found {found}")]
+    return [
+        FieldProblem(
+            pointer=json_pointer(*source.place, "layer_range"),
+            detail="layer_range is [start, end) with start below end",
+        )
+        for section in sections(recipe)
+        for source in section.sources
+        if source.layers is not None and not source.layers
+    ]
 
 
 def _method_problems(recipe: Recipe) -> list[FieldProblem]:
@@ -90,63 +95,68 @@ def _method_problems(recipe: Recipe) -> list[FieldProblem]:
     if spec is None:
         detail = f"unknown method '{recipe.merge_method}': {nearest(recipe.merge_method, METHODS)}"
         return [FieldProblem(pointer="/merge_method", detail=detail)]
-    return [*_arity_problems(recipe, spec), *_parameter_problems(recipe, spec)]
+    arity = [problem for section in sections(recipe) for problem in _arity_problems(section, spec)]
+    return arity + _parameter_problems(recipe, spec)
 
 
-def _arity_problems(recipe: Recipe, spec: MethodSpec) -> list[FieldProblem]:
-    if recipe.base_model is None and spec.base != "donor":
+def _arity_problems(section: Section, spec: MethodSpec) -> list[FieldProblem]:
+    if section.base is None and spec.base in ("endpoint", "origin"):
         role = "the model at t=0" if spec.base == "endpoint" else "the model that task vectors start from"
         return [FieldProblem(pointer="/base_model", detail=f"{spec.name} needs base_model, {role}")]
-    names = [item.model for item in recipe.models]
-    repeated = next((i for i, name in enumerate(names) if name in names[:i]), None)
-    if repeated is not None:
-        detail = f"'{names[repeated]}' is listed twice; give it once, with the sum of its weights"
-        return [FieldProblem(pointer=json_pointer("models", repeated, "model"), detail=detail)]
-    count = len(ingredients(recipe, spec))
+    if section.base and spec.base != "donor" and not section.has_base(spec):
+        detail = f"{spec.name} needs the layers of base_model, '{section.base}', among the slice's sources"
+        return [FieldProblem(pointer=json_pointer(*section.place), detail=detail)]
+    seen = set()
+    for source in section.sources:
+        if (source.model, source.layers) in seen:
+            detail = f"'{source.model}' is listed twice; give it once, with the sum of its weights"
+            return [FieldProblem(pointer=json_pointer(*source.place, "model"), detail=detail)]
+        seen.add((source.model, source.layers))
+    count = len(section.ingredients(spec))
     if count < spec.min_models or (spec.max_models is not None and count > spec.max_models):
-        wanted = f"exactly {spec.min_models}" if spec.max_models == spec.min_models else f"at least {spec.min_models}"
+        wanted = (
+            f"exactly {spec.min_models}"
+            if spec.max_models == spec.min_models
+            else f"at least {spec.min_models}"
+        )
+        models = "model" if spec.min_models == 1 else "models"
         beside = " beside base_model" if spec.base == "origin" else ""
-        detail = f"{spec.name} merges {wanted} models{beside}, found {count}"
-        return [FieldProblem(pointer="/models", detail=detail)]
+        detail = f"{spec.name} merges {wanted} {models}{beside}, found {count}"
+        return [FieldProblem(pointer=json_pointer(*section.place), detail=detail)]
     return []
 
 
-def ingredients(recipe: Recipe, spec: MethodSpec) -> list[str]:
-    """The references that the method merges, in its order: an endpoint base first, an origin base left out."""
-    names = [item.model for item in recipe.models]
-    if recipe.base_model is None:
-        return names
-    if spec.base == "donor":
-        # As in mergekit, a base that is not listed takes part if a weight for all models covers it.
-        takes_part = recipe.base_model not in names and "weight" in recipe.parameters
-        return [*names, recipe.base_model] if takes_part else names
-    others = [name for name in names if name != recipe.base_model]
-    return [recipe.base_model, *others] if spec.base == "endpoint" else others
-
-
 def _parameter_problems(recipe: Recipe, spec: MethodSpec) -> list[FieldProblem]:
-    shared, own = parameter_names(spec.parameters), parameter_names(spec.model_parameters)
-    problems = [
-        _unknown_parameter(name, shared | own, "parameters", name)
-        for name in recipe.parameters
-        if name not in shared | own
-    ]
-    for index, item in enumerate(recipe.models):
-        for name in item.parameters:
-            place = ("models", index, "parameters", name)
-            if name in shared:
-                detail = f"'{name}' holds for the whole merge: move it to the top-level parameters"
-                problems.append(FieldProblem(pointer=json_pointer(*place), detail=detail))
-            elif name not in own:
-                problems.append(_unknown_parameter(name, own, *place))
+    problems = _unknown_parameters(recipe.parameters, spec, ("parameters",))
+    for index, item in enumerate(recipe.slices or ()):
+        problems += _unknown_parameters(item.parameters, spec, ("slices", index, "parameters"))
+    for section in sections(recipe):
+        for source in section.sources:
+            problems += _misplaced_parameters(source.parameters, spec, (*source.place, "parameters"))
     return problems
 
 
-def parameter_names(schema: type[MethodParameters]) -> set[str]:
-    """The names of a method's parameters as recipes write them."""
-    return {field.alias or name for name, field in schema.model_fields.items()}
+def _unknown_parameters(parameters: Parameters, spec: MethodSpec, place: Place) -> list[FieldProblem]:
+    known = parameter_names(spec.parameters) | parameter_names(spec.model_parameters)
+    return [
+        FieldProblem(
+            pointer=json_pointer(*place, name), detail=f"unknown parameter '{name}': {nearest(name, known)}"
+        )
+        for name in parameters
+        if name not in known
+    ]
 
 
-def _unknown_parameter(name: str, valid: set[str], *place: str | int) -> FieldProblem:
-    detail = f"unknown parameter '{name}': {nearest(name, valid)}"
-    return FieldProblem(pointer=json_pointer(*place), detail=detail)
+def _misplaced_parameters(parameters: Parameters, spec: MethodSpec, place: Place) -> list[FieldProblem]:
+    """Unknown ones, and those that a source can't set for itself."""
+    shared, own = parameter_names(spec.parameters), parameter_names(spec.model_parameters)
+    problems = []
+    for name in parameters:
+        if name in shared:
+            detail = f"'{name}' holds for the whole merge: move it to the top-level parameters"
+        elif name not in own:
+            detail = f"unknown parameter '{name}': {nearest(name, own)}"
+        else:
+            continue
+        problems.append(FieldProblem(pointer=json_pointer(*place, name), detail=detail))
+    return problems

@@ -1,41 +1,51 @@
-"""Recipe and manifests to a plan: every tensor of the result with its parameters, or a refusal."""
+"""Recipe and manifests to a plan: every tensor of the result, where it comes from, or a refusal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
-
-from pydantic import ValidationError
 
 from service.contracts.methods import METHODS
 from service.contracts.methods.spec import MethodParameters, MethodSpec
 from service.contracts.model import TensorEntry
-from service.contracts.problem import FieldProblem, json_pointer
-from service.contracts.recipe import Parameters, Recipe
-from service.recipes.parameters import Depth, layer_index, lookup
-from service.recipes.parse import ingredients
-from service.recipes.refusal import Refused, refuse
+from service.contracts.recipe import Recipe
+from service.recipes.dtypes import FLOATS, HEADER_DTYPE, ITEM_BYTES
+from service.recipes.outline import Slot, outline
+from service.recipes.parameters import tensor_parameters
+from service.recipes.refusal import refuse
+from service.recipes.sections import Place, Source, sections
+from service.recipes.tensor_match import check_match
+from service.recipes.tensor_names import TensorTable, split_layer, stored_name
 
-ITEM_BYTES = {"F32": 4, "BF16": 2, "F16": 2, "F64": 8, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
-FLOATS = {"F32", "BF16", "F16"}
-_HEADER_DTYPE = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
-_SHOWN = 5
+__all__ = ["FLOATS", "ITEM_BYTES", "Plan", "TensorRef", "TensorTask", "make_plan"]
 
-TensorTable = Mapping[str, TensorEntry]
+
+@dataclass(frozen=True)
+class TensorRef:
+    """A tensor of one of the models."""
+
+    model: str
+    name: str
 
 
 @dataclass(frozen=True)
 class TensorTask:
-    """How one tensor of the result is made. `parameters` has the method's, `model_parameters` one per source."""
+    """How one tensor of the result is made. `parameters` has the method's, `model_parameters` one each."""
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     """Of the result, as in safetensors headers."""
-    parameters: MethodParameters | None
+    sources: tuple[TensorRef, ...]
+    """The ingredients, in the method's order."""
+    origin: TensorRef | None = None
+    """What task vectors start from, if the method has them."""
+    parameters: MethodParameters | None = None
     model_parameters: tuple[MethodParameters, ...] = ()
-    copied: bool = False
-    """Not a float tensor: taken from the donor as it is."""
+
+    @property
+    def copied(self) -> bool:
+        """Not a float tensor: taken from its only source as it is."""
+        return self.parameters is None
 
     @property
     def numel(self) -> int:
@@ -48,14 +58,17 @@ class TensorTask:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a merge will do. `sources` are the ingredients in the method's order, without an origin base."""
+    """What a merge will do."""
 
     method: str
     sources: tuple[str, ...]
+    """Every model that is merged, in the recipe's order, without an origin."""
     origin: str | None
     """The model that task vectors start from, if the method has one."""
     donor: str
     """Gives config, tokenizer, and tensors that are copied."""
+    layers: int | None
+    """How many layers the result has, if slices made that differ from the donor."""
     load_dtype: str | None
     tasks: tuple[TensorTask, ...]
     seed: int
@@ -72,105 +85,62 @@ class Plan:
 def make_plan(recipe: Recipe, tables: Mapping[str, TensorTable], seed: int = 0) -> Plan:
     """Plan a checked recipe over the tensor tables of all its references. Raises Refused."""
     spec = METHODS[recipe.merge_method]
-    sources = tuple(ingredients(recipe, spec))
-    donor = recipe.base_model or sources[0]
-    _same_tensors(recipe, tables, donor)
-    evaluator = _Evaluator(recipe, spec, sources, Depth(_layers(tables[donor])))
-    tasks = tuple(
-        _task(name, entry, recipe, evaluator) for name, entry in tables[donor].items()
-    )
+    parts = sections(recipe)
+    donor = recipe.base_model or parts[0].sources[0].model
+    place: Place = ("base_model",) if recipe.base_model else (*parts[0].sources[0].place, "model")
+    _check_dtypes(tables[donor], donor, place)
+    slots = outline(parts, tables, donor)
+    check_match(slots, spec, tables, donor)
+    origins = {origin.model for part in parts if (origin := part.origin(spec))}
     return Plan(
         method=spec.name,
-        sources=sources,
-        origin=recipe.base_model if spec.base == "origin" else None,
+        sources=tuple(dict.fromkeys(source.model for part in parts for source in part.ingredients(spec))),
+        origin=origins.pop() if len(origins) == 1 else None,
         donor=donor,
-        load_dtype=_HEADER_DTYPE[recipe.dtype] if recipe.dtype else None,
-        tasks=tasks,
+        layers=_layers(slots),
+        load_dtype=HEADER_DTYPE[recipe.dtype] if recipe.dtype else None,
+        tasks=tuple(_task(slot, recipe, spec, tables) for slot in slots),
         seed=seed,
     )
 
 
-def _task(name: str, entry: TensorEntry, recipe: Recipe, evaluator: "_Evaluator") -> TensorTask:
-    shape = tuple(entry.shape)
-    if entry.dtype not in FLOATS:
-        return TensorTask(name=name, shape=shape, dtype=entry.dtype, parameters=None, copied=True)
+def _task(slot: Slot, recipe: Recipe, spec: MethodSpec, tables: Mapping[str, TensorTable]) -> TensorTask:
+    shape = tuple(slot.template.shape)
+    if slot.template.dtype not in FLOATS:
+        kept = TensorRef(slot.template_model, slot.template_name)
+        return TensorTask(name=slot.name, shape=shape, dtype=slot.template.dtype, sources=(kept,))
+    named = [(source, slot.name_in(source)) for source in slot.section.ingredients(spec)]
+    origin = slot.section.origin(spec)
+    shared, own = tensor_parameters(spec, slot.section, slot.name, named, slot.t)
     wanted = recipe.out_dtype or recipe.dtype
-    shared, own = evaluator.parameters(name)
     return TensorTask(
-        name=name,
+        name=slot.name,
         shape=shape,
-        dtype=_HEADER_DTYPE[wanted] if wanted else entry.dtype,
+        dtype=HEADER_DTYPE[wanted] if wanted else slot.template.dtype,
+        sources=tuple(_ref(source, name, tables) for source, name in named),
+        origin=_ref(origin, slot.name_in(origin), tables) if origin else None,
         parameters=shared,
         model_parameters=own,
     )
 
 
-class _Evaluator:
-    """The method's parameters for one tensor after another."""
-
-    def __init__(self, recipe: Recipe, spec: MethodSpec, sources: tuple[str, ...], depth: Depth) -> None:
-        self._recipe, self._spec, self._depth = recipe, spec, depth
-        self._levels: list[tuple[Parameters, ...]] = []
-        self._places: list[tuple[str | int, ...]] = []
-        for source in sources:
-            index = next((i for i, item in enumerate(recipe.models) if item.model == source), None)
-            own: tuple[Parameters, ...] = () if index is None else (recipe.models[index].parameters,)
-            self._levels.append((*own, recipe.parameters))
-            self._places.append(("models", index, "parameters") if index is not None else ("parameters",))
-
-    def parameters(self, tensor: str) -> tuple[MethodParameters, tuple[MethodParameters, ...]]:
-        shared = self._build(self._spec.parameters, tensor, ("parameters",), self._recipe.parameters)
-        own = tuple(
-            self._build(self._spec.model_parameters, tensor, place, *levels)
-            for place, levels in zip(self._places, self._levels, strict=True)
-        )
-        return shared, own
-
-    def _build(
-        self, schema: type[MethodParameters], tensor: str, place: tuple[str | int, ...], *levels: Parameters
-    ) -> MethodParameters:
-        names = [field.alias or name for name, field in schema.model_fields.items()]
-        found = {name: lookup(name, tensor, self._depth.of(tensor), *levels) for name in names}
-        try:
-            return schema.model_validate({name: value for name, value in found.items() if value is not None})
-        except ValidationError as error:
-            raise Refused([_parameter_problem(item, place, tensor) for item in error.errors()]) from None
+def _ref(source: Source, name: str, tables: Mapping[str, TensorTable]) -> TensorRef:
+    return TensorRef(source.model, stored_name(tables[source.model], name) or name)
 
 
-def _parameter_problem(error: Any, place: tuple[str | int, ...], tensor: str) -> FieldProblem:
-    name = str(error["loc"][0])
-    if error["type"] == "missing":
-        detail = f"'{name}' is required and has no value for {tensor}"
-    else:
-        detail = f"{error['msg']} (for {tensor}: {error['input']:g})"
-    return FieldProblem(pointer=json_pointer(*place, name), detail=detail)
+def _layers(slots: Sequence[Slot]) -> int | None:
+    indices = [split[1] for slot in slots if slot.layer and (split := split_layer(slot.name))]
+    return 1 + max(indices) if indices else None
 
 
-def _same_tensors(recipe: Recipe, tables: Mapping[str, TensorTable], donor: str) -> None:
-    """Every source must have the donor's tensors, by name and shape. Raises Refused naming the first few."""
-    wanted = tables[donor]
-    if not wanted:
-        raise refuse("base_model", detail="the model has no tensors")
-    for index, item in enumerate(recipe.models):
-        problem = _difference(wanted, tables[item.model])
-        if problem:
-            raise refuse("models", index, "model", detail=f"{item.model} does not fit {donor}: {problem}")
-
-
-def _difference(wanted: TensorTable, found: TensorTable) -> str | None:
-    missing = [name for name in wanted if name not in found]
-    extra = [name for name in found if name not in wanted]
-    if missing or extra:
-        return "; ".join(
-            f"{word} {len(names)} tensors ({', '.join(names[:_SHOWN])}{', …' if len(names) > _SHOWN else ''})"
-            for word, names in (("it lacks", missing), ("it has beside them", extra))
-            if names
-        )
-    for name, entry in wanted.items():
-        if found[name].shape != entry.shape:
-            return f"{name} has shape {found[name].shape}, expected {entry.shape}"
-    return None
-
-
-def _layers(table: TensorTable) -> int:
-    return 1 + max((index for name in table if (index := layer_index(name)) is not None), default=0)
+def _check_dtypes(table: TensorTable, donor: str, place: Place) -> None:
+    """Raises Refused for a model that is empty or whose weights are quantised."""
+    if not table:
+        raise refuse(*place, detail="the model has no tensors")
+    for name, entry in table.items():
+        integer_weight = entry.dtype not in FLOATS and name.endswith("weight")
+        if entry.dtype not in ITEM_BYTES or entry.dtype == "F64" or integer_weight:
+            detail = (
+                f"{donor}: {name} has dtype {entry.dtype}; weights to merge are float32, float16 or bfloat16"
+            )
+            raise refuse(*place, detail=detail)

@@ -20,7 +20,7 @@ def refuse(*pointer: str | int, detail: str) -> Refused:
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """", did you mean 'x'?" for a near miss, else the list of what is valid."""
+    """A question after the valid name that is nearest, else the list of all."""
     names = sorted(valid)
     close = difflib.get_close_matches(name, names, n=1)
     if close:

@@ -3,6 +3,5 @@
 from service.routes import engines, generate, health, jobs, languages, merges, methods, models, openai
 
 ROUTERS = [
-    module.router
-    for module in (health, methods, languages, models, merges, jobs, engines, generate, openai)
+    module.router for module in (health, methods, languages, models, merges, jobs, engines, generate, openai)
 ]

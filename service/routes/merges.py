@@ -22,13 +22,16 @@ from service.routes.accepted import accepted
 
 router = APIRouter(tags=["merges"])
 
+_RECIPE_SCHEMA = Recipe.model_json_schema()
 _RECIPE_BODY = {
     "requestBody": {
         "required": True,
         "description": "A mergekit recipe, as YAML or JSON, naming registered models by id or alias.",
         "content": {
             "application/yaml": {"schema": {"type": "string"}},
-            "application/json": {"schema": Recipe.model_json_schema(ref_template="#/components/schemas/{model}")},
+            "application/json": {
+                "schema": Recipe.model_json_schema(ref_template="#/components/schemas/{model}")
+            },
         },
     }
 }
@@ -49,7 +52,7 @@ async def submit_merge(
     seed: Annotated[int, Query(ge=0, lt=2**63, description="for random methods")] = 0,
     dry_run: Annotated[bool, Query(description="only plan")] = False,
 ) -> JSONResponse:
-    """202 with the job; 200 with the model when this recipe has been built; 422 for a recipe that can't work."""
+    """202 with the job; 200 with the model if this recipe has been built; 422 if it can't work."""
     text = await _read_body(request)
     return await run_in_threadpool(_submit, parts, text, name, seed, dry_run)
 
@@ -84,7 +87,9 @@ def _submit(parts: Parts, text: bytes, name: str | None, seed: int, dry_run: boo
         return JSONResponse(parts.registry.get(merge.model_id).model_dump(mode="json"))
     needed = merge.plan.bytes_written
     if free < needed:
-        raise ProblemError(507, "no-space", f"the result needs {needed} bytes; the store's disk has {free} free")
+        raise ProblemError(
+            507, "no-space", f"the result needs {needed} bytes; the store's disk has {free} free"
+        )
     request = {"recipe": canonical(merge.recipe), "seed": seed}
     return accepted(parts.jobs.submit("merge", request, model=merge.model_id, name=name))
 

@@ -20,7 +20,7 @@ router = APIRouter(tags=["models"])
 
 @router.post("/models", status_code=202)
 def import_model(request: ImportRequest, parts: Wired) -> JSONResponse:
-    """Register a source under the sources root. 202 with the job; a source that can't be used: 422 at once."""
+    """Register a source under the sources root: 202 with the job, or 422 for one that can't be used."""
     _check_languages(request, parts)
     base = None
     if request.base is not None:

@@ -119,7 +119,9 @@ async def _forward(parts: Parts, model: str, route: str, body: dict[str, Any]) -
         return EventSourceResponse(_relay(first, payloads, stack.pop_all()))
 
 
-async def _relay(first: str | None, payloads: AsyncIterator[str], stack: AsyncExitStack) -> AsyncIterator[bytes]:
+async def _relay(
+    first: str | None, payloads: AsyncIterator[str], stack: AsyncExitStack
+) -> AsyncIterator[bytes]:
     async with stack:
         try:
             if first is not None:
@@ -128,7 +130,11 @@ async def _relay(first: str | None, payloads: AsyncIterator[str], stack: AsyncEx
                 yield _data(payload)
         except Exception as error:
             problem = explain(error)
-            yield _data(json.dumps({"error": {"message": problem.detail, "type": "server_error", "code": problem.slug}}))
+            yield _data(
+                json.dumps(
+                    {"error": {"message": problem.detail, "type": "server_error", "code": problem.slug}}
+                )
+            )
         yield _data("[DONE]")
 
 

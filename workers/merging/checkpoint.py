@@ -6,6 +6,7 @@ may be filled in any order by any thread.
 
 import json
 import math
+import os
 from pathlib import Path
 
 import torch
@@ -28,7 +29,6 @@ class CheckpointWriter:
         shard_bytes: int = SHARD_BYTES,
     ) -> None:
         shards = _split(tasks, shard_bytes)
-        self._storages: list[torch.UntypedStorage] = []
         self._tensors: dict[str, Tensor] = {}
         weight_map: dict[str, str] = {}
         for number, shard in enumerate(shards, 1):
@@ -47,24 +47,23 @@ class CheckpointWriter:
     def close(self) -> None:
         """Let go of the files."""
         self._tensors.clear()
-        self._storages.clear()
 
     def _lay_out(self, path: Path, tasks: list[TensorTask], metadata: dict[str, str]) -> None:
         header, offsets = _header(tasks, metadata)
         size = len(header) + sum(task.nbytes for task in tasks)
         with path.open("wb") as file:
             file.write(header)
-            file.truncate(size)
-        storage = torch.UntypedStorage.from_file(str(path), shared=True, nbytes=size)
-        self._storages.append(storage)
+            # Claims the space: a write to a page of a full disk would kill the process.
+            os.posix_fallocate(file.fileno(), 0, size)
+        mapped = torch.from_file(str(path), shared=True, size=size, dtype=torch.uint8)
         for task in tasks:
-            dtype = TORCH_DTYPES[task.dtype]
-            stretch = torch.tensor([], dtype=torch.uint8).set_(storage, len(header) + offsets[task.name], (task.nbytes,))
-            self._tensors[task.name] = stretch.view(dtype).reshape(task.shape)
+            start = len(header) + offsets[task.name]
+            place = mapped[start : start + task.nbytes]
+            self._tensors[task.name] = place.view(TORCH_DTYPES[task.dtype]).reshape(task.shape)
 
 
 def _header(tasks: list[TensorTask], metadata: dict[str, str]) -> tuple[bytes, dict[str, int]]:
-    """The safetensors header, padded so that every tensor is aligned to its items, and each tensor's offset."""
+    """The safetensors header, padded so that all tensors are aligned, and each tensor's offset."""
     # Widest items first keeps every offset a multiple of its item's size.
     ordered = sorted(tasks, key=lambda task: -TORCH_DTYPES[task.dtype].itemsize)
     entries: dict[str, object] = {"__metadata__": {"format": "pt", **metadata}}

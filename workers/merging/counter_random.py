@@ -1,7 +1,7 @@
-"""Uniform numbers from a counter: the same for an element whatever the tile, the thread or the device.
+"""Random numbers from a counter: the same for an element whatever the tile, the thread or the device.
 
 SplitMix64 (Steele, Lea, Flood 2014): the n-th number is a mix of key + n * golden ratio, so that any stretch
-of the sequence can be had without the ones before it.
+of the sequence can be had without the ones before it. Each number of 64 bits serves two elements.
 """
 
 import hashlib
@@ -14,20 +14,27 @@ _MIX_1 = 0xBF58476D1CE4E5B9 - (1 << 64)
 _MIX_2 = 0x94D049BB133111EB - (1 << 64)
 
 
-def key_of(seed: int, tensor: str, model: str) -> int:
-    """The key of one model's numbers for one tensor: 64 bits, signed."""
-    digest = hashlib.sha256(f"{seed}\0{tensor}\0{model}".encode()).digest()
+def key_of(seed: int, *names: str) -> int:
+    """A key of 64 bits, signed, for the numbers of one tensor of one model, say."""
+    digest = hashlib.sha256("\0".join((str(seed), *names)).encode()).digest()
     return int.from_bytes(digest[:8], "little", signed=True)
+
+
+def coin(key: int, offset: int, probability: float | Tensor, like: Tensor) -> Tensor:
+    """1.0 with `probability`, else 0.0: coins offset, offset + 1, … in the shape of `like`."""
+    wins = uniform(key, offset, like).neg_().add_(probability)
+    return wins.sign_().clamp_min_(0)
 
 
 def uniform(key: int, offset: int, like: Tensor) -> Tensor:
     """Numbers offset, offset + 1, … of the sequence, float32 in [0, 1), in the shape and place of `like`."""
-    counter = torch.arange(offset + 1, offset + 1 + like.numel(), dtype=torch.int64, device=like.device)
+    first, last = offset // 2, (offset + like.numel() + 1) // 2
+    counter = torch.arange(first + 1, last + 1, dtype=torch.int64, device=like.device)
     bits = counter.mul_(_GOLDEN).add_(key)
     bits = _xor_shift(bits, 30).mul_(_MIX_1)
     bits = _xor_shift(bits, 27).mul_(_MIX_2)
-    bits = _xor_shift(bits, 31)
-    top_24 = bits.bitwise_right_shift_(40).bitwise_and_((1 << 24) - 1)
+    halves = _xor_shift(bits, 31).view(torch.int32)[offset - 2 * first :][: like.numel()]
+    top_24 = (halves >> 8).bitwise_and_((1 << 24) - 1)
     return top_24.to(torch.float32).mul_(2.0**-24).reshape(like.shape)
 
 

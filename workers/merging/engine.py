@@ -1,17 +1,19 @@
-"""Runs a plan: every tensor of the result in turn, several at once, in memory that does not grow with the model."""
+"""Runs a plan: every tensor of the result in turn, in memory that does not grow with the model."""
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from math import isfinite
 
 import torch
 from torch import Tensor
 
-from service.recipes.plan import Plan, TensorTask
+from service.recipes.plan import Plan, TensorRef, TensorTask
 from workers.merging.counter_random import key_of
-from workers.merging.inputs import TILE_ELEMENTS, Inputs
+from workers.merging.inputs import TILE_ELEMENTS, Inputs, RunAll, Source, Tile
 from workers.merging.methods import load_method
 from workers.merging.weights import Weights, as_rows, whole_tensor
 
@@ -27,12 +29,18 @@ TORCH_DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+_LARGE_ELEMENTS = 4 * 1024 * 1024
+"""From this size on all threads work on one tensor; smaller ones are merged side by side."""
 
 Allocate = Callable[[TensorTask], Tensor]
 
 
 class NotFinite(Exception):
     """The arithmetic gave NaN or infinity: the recipe or a source is bad."""
+
+
+class _Stopped(Exception):
+    """Another thread has failed, or nobody wants the rest."""
 
 
 def new_tensor(task: TensorTask) -> Tensor:
@@ -56,66 +64,92 @@ def merge(
     `between_tiles` may raise to stop the merge; `done` is told of each finished tile's bytes; both are called
     from several threads. Raises NotFinite, naming the tensor.
     """
-    run = partial(
-        _merge_tensor,
-        plan,
-        weights,
-        allocate=allocate,
-        device=torch.device(device),
-        tile_elements=tile_elements,
-        between_tiles=between_tiles,
-        done=done,
-    )
+    stopped = threading.Event()
+
+    def check() -> None:
+        if stopped.is_set():
+            raise _Stopped
+        between_tiles()
+
+    bench = _Bench(plan, weights, allocate, torch.device(device), tile_elements, check, done)
+    pending: deque[tuple[str, Future[Tensor]]] = deque()
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        tasks = iter(plan.tasks)
-        pending: deque[tuple[str, Future[Tensor]]] = deque()
         try:
-            for task in tasks:
-                pending.append((task.name, pool.submit(run, task)))
-                if len(pending) > 2 * threads:
+            for task in plan.tasks:
+                large = task.numel >= _LARGE_ELEMENTS
+                while pending and (large or len(pending) > 4 * threads):
                     name, future = pending.popleft()
                     yield name, future.result()
+                if large:
+                    yield task.name, bench.merge_tensor(task, pool.map)
+                else:
+                    pending.append((task.name, pool.submit(bench.merge_tensor, task, map)))
             while pending:
                 name, future = pending.popleft()
                 yield name, future.result()
         finally:
-            for _, future in islice(pending, None):
-                future.cancel()
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _merge_tensor(
-    plan: Plan,
-    weights: Mapping[str, Weights],
-    task: TensorTask,
-    *,
-    allocate: Allocate,
-    device: torch.device,
-    tile_elements: int,
-    between_tiles: Callable[[], None],
-    done: Callable[[int], None],
-) -> Tensor:
-    out = allocate(task)
-    if task.copied:
-        out.copy_(whole_tensor(weights[plan.donor], task.name, task.shape, out.dtype))
-        done(task.nbytes)
+@dataclass(frozen=True)
+class _Bench:
+    """Where one tensor after another is merged."""
+
+    plan: Plan
+    weights: Mapping[str, Weights]
+    allocate: Allocate
+    device: torch.device
+    tile_elements: int
+    check: Callable[[], None]
+    done: Callable[[int], None]
+
+    def merge_tensor(self, task: TensorTask, run_all: RunAll) -> Tensor:
+        out = self.allocate(task)
+        if not task.numel:
+            return out
+        if task.copied:
+            (source,) = task.sources
+            out.copy_(whole_tensor(self.weights[source.model], source.name, task.shape, out.dtype))
+            self.done(task.nbytes)
+            return out
+        inputs = self._inputs(task, run_all)
+        rows = as_rows(out)
+        apply = load_method(self.plan.method)(inputs, task.parameters, task.model_parameters)
+
+        def write(tile: Tile) -> None:
+            place = rows[tile.start : tile.stop]
+            place.copy_(apply(tile))
+            if not _is_finite(place):
+                raise NotFinite(f"{task.name}: the merge gives NaN or infinity; look at weights and sources")
+            self.done(place.nbytes)
+
+        for _ in inputs.map(write):
+            pass
         return out
-    inputs = Inputs(
-        task.name,
-        task.shape,
-        [weights[source] for source in plan.sources],
-        weights[plan.origin] if plan.origin else None,
-        [key_of(plan.seed, task.name, source) for source in plan.sources],
-        load_dtype=TORCH_DTYPES[plan.load_dtype] if plan.load_dtype else None,
-        device=device,
-        tile_elements=tile_elements,
-        between_tiles=between_tiles,
-    )
-    apply = load_method(plan.method)(inputs, task.parameters, task.model_parameters)
-    rows = as_rows(out)
-    for tile in inputs.tiles():
-        result = apply(tile)
-        if not bool(torch.isfinite(result).all()):
-            raise NotFinite(f"{task.name}: the merge gives NaN or infinity; look at the weights and the sources")
-        rows[tile.start : tile.stop].copy_(result)
-        done(result.numel() * out.element_size())
-    return out
+
+    def _inputs(self, task: TensorTask, run_all: RunAll) -> Inputs:
+        return Inputs(
+            shape=task.shape,
+            models=[self._source(source) for source in task.sources],
+            base=self._source(task.origin) if task.origin else None,
+            keys=[key_of(self.plan.seed, task.name, source.model, source.name) for source in task.sources],
+            run_all=run_all,
+            load_dtype=TORCH_DTYPES[self.plan.load_dtype] if self.plan.load_dtype else None,
+            device=self.device,
+            tile_elements=self.tile_elements,
+        )
+
+    def _source(self, tensor: TensorRef) -> Source:
+        read = partial(self.weights[tensor.model].read, tensor.name)
+
+        def checked_read(start: int, stop: int) -> Tensor:
+            self.check()
+            return read(start, stop)
+
+        return Source(checked_read)
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    # NaN and infinity survive a sum, which is far quicker than looking at every element; a sum may overflow.
+    return isfinite(float(tensor.sum(dtype=torch.float32))) or bool(torch.isfinite(tensor).all())

@@ -1,21 +1,26 @@
-"""What a merge method sees of one tensor: the same rows of every source, tile after tile, in float32."""
+"""What a merge method sees of one tensor: the same rows of every source, tile by tile, in float32."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import prod
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from workers.merging.weights import Weights
+from workers.merging.weights import row_layout
 
-TILE_ELEMENTS = 256 * 1024
+TILE_ELEMENTS = 128 * 1024
 """Small enough that a tile of every source stays in cache while it is worked on."""
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Tile:
-    """Rows [start, stop) of a tensor in every source; `offset` is the flat index of the first element."""
+    """Rows [start, stop) of a tensor in every source, not to be written to.
+
+    A row runs along the last dimension; a vector is a single row. `offset` is the first element's flat index.
+    """
 
     start: int
     stop: int
@@ -24,56 +29,67 @@ class Tile:
     base: Tensor | None
 
     def task_vectors(self) -> list[Tensor]:
-        """models - base, float32. A method whose spec has base="origin" always has a base."""
+        """models - base, float32, the caller's own. A spec with base="origin" assures a base."""
         assert self.base is not None
         return [model - self.base for model in self.models]
+
+    def directions(self) -> list[Tensor]:
+        """The task vectors where there is a base, else the models."""
+        return self.models if self.base is None else self.task_vectors()
 
 
 TileFunction = Callable[[Tile], Tensor]
 """From a tile to the same rows of the result, float32."""
 
 
+class RunAll(Protocol):
+    """map, or a pool's map: results come in order."""
+
+    def __call__(self, function: Callable[[int], Result], starts: Iterable[int], /) -> Iterator[Result]: ...
+
+
+@dataclass(frozen=True)
+class Source:
+    """A tensor of one model: `read` gives rows [start, stop)."""
+
+    read: Callable[[int, int], Tensor]
+
+
+@dataclass(frozen=True)
 class Inputs:
-    """One tensor in all sources of a merge. Methods go over tiles() for statistics as often as they need."""
+    """One tensor in all sources of a merge. Methods map() over its tiles as often as they need to."""
 
-    def __init__(
-        self,
-        name: str,
-        shape: tuple[int, ...],
-        models: Sequence[Weights],
-        base: Weights | None,
-        keys: Sequence[int],
-        *,
-        load_dtype: torch.dtype | None = None,
-        device: torch.device | None = None,
-        tile_elements: int = TILE_ELEMENTS,
-        between_tiles: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.name = name
-        self.shape = shape
-        self.numel = prod(shape)
-        self.keys = keys
-        """A random key for each model: of (seed, tensor, model), so that masks depend on nothing else."""
-        self._models, self._base = models, base
-        self._load_dtype = load_dtype
-        self._device = device or torch.device("cpu")
-        self._between_tiles = between_tiles
-        self._row = shape[-1] if len(shape) > 1 else 1
-        self._rows_per_tile = max(1, tile_elements // max(1, self._row))
+    shape: tuple[int, ...]
+    models: Sequence[Source]
+    base: Source | None
+    keys: Sequence[int]
+    """A random key for each model: of (seed, tensor, model), so that masks depend on nothing else."""
+    run_all: RunAll
+    load_dtype: torch.dtype | None
+    """Sources are rounded to it first."""
+    device: torch.device
+    tile_elements: int
 
-    def tiles(self) -> Iterator[Tile]:
-        rows = self.numel // self._row if self._row else 0
-        for start in range(0, rows, self._rows_per_tile):
-            self._between_tiles()
-            stop = min(rows, start + self._rows_per_tile)
-            yield Tile(
-                start=start,
-                stop=stop,
-                offset=start * self._row,
-                models=[self._read(model, start, stop) for model in self._models],
-                base=None if self._base is None else self._read(self._base, start, stop),
-            )
+    @property
+    def numel(self) -> int:
+        return torch.Size(self.shape).numel()
 
-    def _read(self, weights: Weights, start: int, stop: int) -> Tensor:
-        rows = weights.read(self.name, start, stop).to(self._device)
-        return (rows if self._load_dtype is None else rows.to(self._load_dtype)).float()
+    def map(self, function: Callable[[Tile], Result]) -> Iterator[Result]:
+        """`function` of every tile, in the tiles' order, computed in any."""
+        rows, width = row_layout(self.shape)
+        step = max(1, self.tile_elements // max(1, width))
+        starts = range(0, rows if width else 0, step)
+        return self.run_all(lambda start: function(self._tile(start, min(rows, start + step), width)), starts)
+
+    def _tile(self, start: int, stop: int, width: int) -> Tile:
+        return Tile(
+            start=start,
+            stop=stop,
+            offset=start * width,
+            models=[self._read(model, start, stop) for model in self.models],
+            base=None if self.base is None else self._read(self.base, start, stop),
+        )
+
+    def _read(self, source: Source, start: int, stop: int) -> Tensor:
+        rows = source.read(start, stop).to(self.device)
+        return (rows if self.load_dtype is None else rows.to(self.load_dtype)).float()

@@ -1,14 +1,34 @@
-"""What the methods on task vectors share: sparsify, rescale, elect a sign, add to the base."""
+"""What the methods on task vectors share: sparsify, rescale, add up or elect a sign, add to the base."""
 
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from service.contracts.methods.parameters import SparseModel, TaskVectorParameters
 from workers.merging.inputs import Inputs, Tile, TileFunction
 
 Sparsifier = Callable[[Tile], list[Tensor]]
-"""From a tile to its task vectors with entries set to zero."""
+"""From a tile to its task vectors with entries set to zero; the tensors are the caller's own."""
+
+
+def merge_task_vectors(
+    inputs: Inputs,
+    sparsify: Sparsifier,
+    parameters: TaskVectorParameters,
+    models: Sequence[SparseModel],
+    *,
+    elect: bool,
+) -> TileFunction:
+    """The family of task arithmetic: thin out, rescale if asked to, add up, elect signs if asked to."""
+    rescale = parameters.rescale and any(model.density < 1 for model in models)
+    return add_up(
+        l1_rescaled(inputs, sparsify) if rescale else sparsify,
+        [model.weight for model in models],
+        normalize=parameters.normalize,
+        scale=parameters.lambda_,
+        elect=elect,
+    )
 
 
 def l1_rescaled(inputs: Inputs, sparsify: Sparsifier) -> Sparsifier:
@@ -16,36 +36,83 @@ def l1_rescaled(inputs: Inputs, sparsify: Sparsifier) -> Sparsifier:
 
     Costs one pass. A vector whose norm is below 1e-7 before or after stays as it is.
     """
-    before = [0.0] * len(inputs.keys)
-    after = [0.0] * len(inputs.keys)
-    for tile in inputs.tiles():
-        for index, (dense, sparse) in enumerate(zip(tile.task_vectors(), sparsify(tile), strict=True)):
-            before[index] += float(dense.abs().sum(dtype=torch.float64))
-            after[index] += float(sparse.abs().sum(dtype=torch.float64))
-    scales = [b / a if b > 1e-7 and a > 1e-7 else 1.0 for b, a in zip(before, after, strict=True)]
-    return lambda tile: [vector * scale for vector, scale in zip(sparsify(tile), scales, strict=True)]
+
+    def norms(tile: Tile) -> list[tuple[float, float]]:
+        pairs = zip(tile.task_vectors(), sparsify(tile), strict=True)
+        return [(_l1_norm(dense), _l1_norm(sparse)) for dense, sparse in pairs]
+
+    tiles = list(inputs.map(norms))
+    totals = [(sum(b for b, _ in column), sum(a for _, a in column)) for column in zip(*tiles, strict=True)]
+    scales = [before / after if min(before, after) > 1e-7 else 1.0 for before, after in totals]
+    return lambda tile: [vector.mul_(scale) for vector, scale in zip(sparsify(tile), scales, strict=True)]
 
 
-def elect_and_add(
-    sparsify: Sparsifier, weights: Sequence[float], *, normalize: bool, scale: float
+def add_up(
+    sparsify: Sparsifier, weights: Sequence[float], *, normalize: bool, scale: float, elect: bool
 ) -> TileFunction:
-    """base + scale * sum of the weighted entries that agree with the sign of their sum (TIES, eq. 4-5).
+    """base + scale * the weighted sum, with `normalize` divided by the weights.
 
-    With `normalize` the sum is divided by the weights of the models that agree.
+    With `elect` an entry counts only where it agrees with the sign of the sum (TIES, eq. 4-5), and only the
+    weights of those that agree divide.
     """
 
     def merge(tile: Tile) -> Tensor:
         assert tile.base is not None
         weighted = [vector.mul_(weight) for vector, weight in zip(sparsify(tile), weights, strict=True)]
-        positive = torch.stack(weighted).sum(0) >= 0
-        mix = torch.zeros_like(tile.base)
-        divisor = torch.zeros_like(tile.base)
-        for vector, weight in zip(weighted, weights, strict=True):
-            agrees = torch.where(positive, vector > 0, vector < 0)
-            mix += torch.where(agrees, vector, 0.0)
-            divisor += agrees * weight
-        if normalize:
-            mix /= torch.where(divisor == 0, 1.0, divisor)
-        return tile.base + scale * mix
+        mix = (
+            _elected_sum(weighted, weights, normalize=normalize)
+            if elect
+            else _plain_sum(weighted, weights, normalize=normalize)
+        )
+        return torch.add(tile.base, mix, alpha=scale)
 
     return merge
+
+
+def _plain_sum(weighted: Sequence[Tensor], weights: Sequence[float], *, normalize: bool) -> Tensor:
+    total = sum(weights)
+    result = _sum(weighted)
+    return result.div_(total) if normalize and abs(total) >= 1e-8 else result
+
+
+def _elected_sum(weighted: Sequence[Tensor], weights: Sequence[float], *, normalize: bool) -> Tensor:
+    agreeing, sign = in_elected_direction(weighted)
+    result = _sum(agreeing).mul_(sign)
+    return result.div_(_weights_present(agreeing, weights)) if normalize else result
+
+
+def in_elected_direction(vectors: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+    """The entries times the sign of their sum, 0 where they disagree with it; and that sign, + for a sum of 0.
+
+    Writes into `vectors`. Floats all along, because torch is slow with booleans.
+    """
+    total = _sum(vectors)
+    sign = torch.ones_like(total).copysign_(total)
+    return [vector.mul_(sign).clamp_min_(0) for vector in vectors], sign
+
+
+def weighted_mean(vectors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """Entry by entry, of the vectors that are not zero there."""
+    divisor = _weights_present(vectors, weights)
+    weighted = [vector * weight for vector, weight in zip(vectors, weights, strict=True)]
+    return _sum(weighted).div_(divisor)
+
+
+def _weights_present(vectors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """Entry by entry the sum of the weights whose vectors are positive there; 1 where that is 0."""
+    total = _sum([vector.sign().mul_(weight) for vector, weight in zip(vectors, weights, strict=True)])
+    is_zero = total.sign().abs_().neg_().add_(1)
+    return total.add_(is_zero)
+
+
+def _sum(vectors: Sequence[Tensor]) -> Tensor:
+    if len(vectors) == 1:
+        return vectors[0].clone()
+    result = vectors[0] + vectors[1]
+    for vector in vectors[2:]:
+        result += vector
+    return result
+
+
+def _l1_norm(vector: Tensor) -> float:
+    return float(torch.linalg.vector_norm(vector, 1, dtype=torch.float64))

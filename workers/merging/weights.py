@@ -2,23 +2,27 @@
 
 import json
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from service.sources.adapter import Adapter
+from service.sources.adapter import WEIGHTS, Adapter
 
 
 class Weights(Protocol):
-    """Tensors of one model. `read` gives rows [start, stop) of a tensor flattened to two dimensions."""
+    """Tensors of one model. `read` gives rows [start, stop), and may be called by many threads."""
 
     def names(self) -> list[str]: ...
 
     def read(self, name: str, start: int, stop: int) -> Tensor:
-        """Shape (stop - start, row length), in the dtype the source has it in (an adapter: float32)."""
+        """Shape (stop - start, row length), in the dtype the source has it in (an adapter: float32).
+
+        The memory may be the source's own: not to be written to.
+        """
         ...
 
 
@@ -26,22 +30,21 @@ class CheckpointWeights:
     """Memory-mapped safetensors: a read touches only the pages asked for."""
 
     def __init__(self, folder: Path) -> None:
-        self._files: dict[Path, safe_open] = {}
-        self._folder = folder
-        self._where = _locate(folder)
+        placed = _locate(folder)
+        self._files: dict[Path, Any] = {
+            path: safe_open(path, framework="pt") for path in set(placed.values())
+        }
+        self._placed = placed
+        self._rows: dict[str, Tensor] = {}
 
     def names(self) -> list[str]:
-        return list(self._where)
+        return list(self._placed)
 
     def read(self, name: str, start: int, stop: int) -> Tensor:
-        return as_rows(self._tensor(name))[start:stop]
-
-    def _tensor(self, name: str) -> Tensor:
-        path = self._where[name]
-        if path not in self._files:
-            self._files[path] = safe_open(path, framework="pt")
-        tensor: Tensor = self._files[path].get_tensor(name)
-        return tensor
+        if name not in self._rows:
+            tensor: Tensor = self._files[self._placed[name]].get_tensor(name)
+            self._rows[name] = as_rows(tensor)
+        return self._rows[name][start:stop]
 
 
 class AdapterWeights:
@@ -50,8 +53,8 @@ class AdapterWeights:
     def __init__(self, base: Weights, adapter: Adapter) -> None:
         self._base = base
         self._pairs: Mapping[str, tuple[str, str, float]] = adapter.pairs
-        with safe_open(adapter.folder / "adapter_model.safetensors", framework="pt") as file:
-            self._factors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+        with safe_open(adapter.folder / WEIGHTS, framework="pt") as file:
+            self._factors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
     def names(self) -> list[str]:
         return self._base.names()
@@ -61,17 +64,23 @@ class AdapterWeights:
         if name not in self._pairs:
             return rows
         a, b, scaling = self._pairs[name]
-        return rows.float() + scaling * (self._factors[b][start:stop] @ self._factors[a])
+        factor = self._factors[b][start:stop].float()
+        return torch.addmm(rows.float(), factor, self._factors[a].float(), alpha=scaling)
+
+
+def row_layout(shape: tuple[int, ...]) -> tuple[int, int]:
+    """How many rows, and how long each, in the two-dimensional view of a tensor; a vector is one row."""
+    return prod(shape[:-1]), shape[-1] if shape else 1
 
 
 def as_rows(tensor: Tensor) -> Tensor:
-    """A view with two dimensions: rows along the last one; vectors and scalars are columns of ones."""
-    return tensor.reshape(-1, tensor.shape[-1] if tensor.dim() > 1 else 1)
+    """The two-dimensional view."""
+    return tensor.reshape(row_layout(tuple(tensor.shape)))
 
 
 def whole_tensor(weights: Weights, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """One tensor in its shape and in `dtype`, rounded once."""
-    rows = torch.Size(shape).numel() // (shape[-1] if len(shape) > 1 else 1)
+    rows, _ = row_layout(shape)
     return weights.read(name, 0, rows).to(dtype).reshape(shape)
 
 

@@ -8,5 +8,5 @@ from service.contracts.methods.spec import MethodSpec
 METHODS: dict[str, MethodSpec] = {
     module.name: import_module(f"{__name__}.{module.name}").SPEC
     for module in pkgutil.iter_modules(__path__)
-    if module.name != "spec"
+    if module.name not in ("spec", "parameters")
 }

@@ -9,10 +9,6 @@ class Parameters(MethodParameters):
     t: float = Field(description="0 gives the base model, 1 the other one.")
 
 
-class ModelParameters(MethodParameters):
-    pass
-
-
 SPEC = MethodSpec(
     name="slerp",
     summary="Spherical linear interpolation from the base model (t=0) to the other (t=1), tensor by tensor.",
@@ -21,5 +17,4 @@ SPEC = MethodSpec(
     min_models=2,
     max_models=2,
     parameters=Parameters,
-    model_parameters=ModelParameters,
 )

@@ -1,18 +1,28 @@
 """What a merge method declares about itself: parameters, arity, the role of the base, its paper."""
 
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-BaseRole = Literal["donor", "endpoint", "origin"]
-"""Of `base_model`. donor: only gives config and tokenizer; endpoint: one of the models merged, the first;
-origin: required, what task vectors are measured from, not an ingredient itself."""
+BaseRole = Literal["donor", "participant", "endpoint", "origin", "optional_origin"]
+"""Of `base_model`, which always gives config and tokenizer. donor: no more than that; participant: merged
+like any other model; endpoint: required, one of the models merged, the first; origin: what task vectors are
+measured from, not an ingredient itself, required or optional."""
 
 
 class MethodParameters(BaseModel):
     """A method's parameters for one tensor, defaults included. `t: float` without a default is required."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NoParameters(MethodParameters):
+    """For methods that have none, or none that differ by model."""
+
+
+Check = Callable[[Any, Sequence[Any]], None]
+"""From the method's parameters and those of each ingredient, for one tensor."""
 
 
 class MethodSpec(BaseModel):
@@ -23,13 +33,15 @@ class MethodSpec(BaseModel):
     paper: str
     base: BaseRole
     min_models: int
-    """Ingredients, counting the base only where it is an endpoint."""
+    """Ingredients, counting the base only where it is one."""
     max_models: int | None = None
     random: bool = False
     """Whether the result depends on the seed."""
-    parameters: type[MethodParameters]
-    model_parameters: type[MethodParameters]
+    parameters: type[MethodParameters] = NoParameters
+    model_parameters: type[MethodParameters] = NoParameters
     """The part of the parameters that each ingredient may set for itself."""
+    check: Check | None = Field(default=None, exclude=True)
+    """Refuses parameters that are each fine and impossible together: raises ValueError saying why."""
 
 
 class MethodDescription(BaseModel):

@@ -2,23 +2,12 @@
 
 from pydantic import Field
 
-from service.contracts.methods.spec import MethodParameters, MethodSpec
+from service.contracts.methods.parameters import SparseModel, TaskVectorParameters
+from service.contracts.methods.spec import MethodSpec
 
 
-class Parameters(MethodParameters):
-    normalize: bool = Field(
-        default=True, description="Divide by the weights of the models that agree with the elected sign."
-    )
-    lambda_: float = Field(default=1.0, alias="lambda", description="Scale of the merged task vector.")
-    int8_mask: bool = Field(default=False, description="Accepted for mergekit's sake; changes nothing.")
-    rescale: bool = Field(default=False, description="Scale trimmed task vectors back to their L1 norm.")
-
-
-class ModelParameters(MethodParameters):
-    weight: float = Field(description="This model's share.")
-    density: float = Field(
-        default=1.0, gt=0.0, le=1.0, description="Share of the task vector's entries kept, largest first."
-    )
+class Parameters(TaskVectorParameters):
+    normalize: bool = Field(default=True, description="Divide by the weights of those that agree.")
 
 
 SPEC = MethodSpec(
@@ -28,5 +17,5 @@ SPEC = MethodSpec(
     base="origin",
     min_models=1,
     parameters=Parameters,
-    model_parameters=ModelParameters,
+    model_parameters=SparseModel,
 )

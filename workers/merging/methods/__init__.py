@@ -1,6 +1,6 @@
-"""One pure function per method, in the file of the same name; its parameters are in the contract of that name.
+"""One pure function per method, in the file of its name; its parameters are in the contract of that name.
 
-A method takes the inputs of one tensor and its parameters, goes over the tiles for whatever statistics it
+A method takes the inputs of one tensor and its parameters, maps over the tiles for whatever statistics it
 needs, and returns a function from a tile to the same rows of the result.
 """
 

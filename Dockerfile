@@ -1,0 +1,33 @@
+# Two targets:
+#   docker build --target gateway -t polymerge-gateway .                         no torch, about 250 MB
+#   docker build --target worker  -t polymerge-worker  .                         merge and serve workers, CPU
+#   docker build --target worker  -t polymerge-worker --build-arg ENGINE=gpu .   the same with CUDA
+FROM python:3.12-slim AS base
+RUN useradd --create-home --uid 1000 polymerge && install -d -o polymerge /data
+WORKDIR /app
+COPY pyproject.toml README.md ./
+COPY service service
+COPY workers workers
+COPY clients clients
+ENV POLYMERGE_DATA=/data PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1
+VOLUME /data
+
+FROM base AS gateway
+RUN pip install ".[service]"
+USER polymerge
+ENV POLYMERGE_HOST=0.0.0.0
+EXPOSE 8000
+HEALTHCHECK --interval=10s --start-period=20s \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=5)"]
+CMD ["python", "-m", "service"]
+
+FROM base AS worker
+ARG ENGINE=cpu
+# A compiler: torch and vLLM compile kernels when they first need them.
+RUN apt-get update && apt-get install --yes --no-install-recommends build-essential libnuma1 \
+    && rm -rf /var/lib/apt/lists/*
+# The CPU build's torchvision, torchaudio and torchcodec expect CUDA and break `import transformers`.
+RUN pip install ".[$ENGINE]" \
+    && if [ "$ENGINE" = cpu ]; then pip uninstall --yes torchvision torchaudio torchcodec; fi
+USER polymerge
+CMD ["python", "-m", "workers.merge_worker"]

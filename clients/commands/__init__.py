@@ -1,0 +1,1 @@
+"""The commands of `polymerge`, grouped as the help shows them."""

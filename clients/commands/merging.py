@@ -1,0 +1,156 @@
+"""Commands about recipes and the jobs that build them."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clients.commands.options import MERGE, AsJson, Url, examples
+from clients.commands.output import finish, print_json, print_model, print_table, size, when
+from clients.sdk.client import DEFAULT_URL, Polymerge
+from clients.sdk.errors import JobFailed
+from service.contracts.job import Job
+from service.contracts.methods.spec import MethodDescription
+
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job, j_…")]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Print the job and return, while it runs.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel=MERGE, epilog=_SUBMIT)(submit)
+    app.command(rich_help_panel=MERGE, epilog=examples("polymerge watch j_0123456789abcdef"))(watch)
+    app.command(rich_help_panel=MERGE, epilog=examples("polymerge jobs --limit 5", "polymerge jobs --json"))(
+        jobs
+    )
+    app.command(rich_help_panel=MERGE, epilog=examples("polymerge cancel j_0123456789abcdef"))(cancel)
+    app.command(rich_help_panel=MERGE, epilog=examples("polymerge methods", "polymerge methods --json"))(
+        methods
+    )
+
+
+_SUBMIT = examples(
+    "polymerge submit recipes/objective-slerp.yaml --name safer",
+    "polymerge submit recipe.yaml --dry-run",
+    "polymerge submit recipe.yaml --seed 7 --no-wait --json",
+)
+
+
+def submit(
+    recipe: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RECIPE", help="File with the recipe (YAML or JSON); - reads it from standard input."
+        ),
+    ],
+    name: Annotated[str | None, typer.Option(help="Alias for the finished model.")] = None,
+    seed: Annotated[int | None, typer.Option(help="For methods that draw random numbers.", min=0)] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what the merge would do.")] = False,
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Merge models as a recipe says, and wait for the result.
+
+    A recipe that was built before is answered at once with its model.
+    """
+    text = sys.stdin.read() if str(recipe) == "-" else recipe.read_text(encoding="utf-8")
+    with Polymerge(url) as service:
+        if dry_run:
+            plan = service.merges.plan(text, seed)
+            print_json(plan) if as_json else print_table(
+                ("", ""),
+                [
+                    ("model", plan.model + (" (exists)" if plan.exists else "")),
+                    ("method", plan.method),
+                    ("sources", ", ".join(plan.sources)),
+                    ("base", plan.base or "-"),
+                    ("config and tokenizer", plan.donor),
+                    ("tensors", f"{plan.tensors} ({plan.parameters / 1e6:.0f} M parameters)"),
+                    ("reads", size(plan.bytes_read)),
+                    ("writes", f"{size(plan.bytes_written)} ({size(plan.bytes_free)} free)"),
+                ],
+            )
+            return
+        work = service.merges.submit(text, name, seed)
+        if isinstance(work, Job) and no_wait:
+            print_json(work) if as_json else print(work.id)
+            return
+        model = finish(service, work)
+    print_json(model) if as_json else print_model(model)
+
+
+def watch(job: JobArgument, as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
+    """Follow a job to its end; with --json, its events, one a line."""
+    with Polymerge(url) as service:
+        if as_json:
+            for event in service.jobs.events(job):
+                print(event.model_dump_json(), flush=True)
+            ended = service.jobs.get(job)
+            if ended.state != "succeeded":
+                raise JobFailed(ended)
+        else:
+            print_model(finish(service, service.jobs.get(job)))
+
+
+def jobs(
+    limit: Annotated[int, typer.Option(help="How many, newest first.", min=1, max=1000)] = 20,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """List merge jobs."""
+    with Polymerge(url) as service:
+        found = service.jobs.merges(limit=limit).items
+    if as_json:
+        print_json(found)
+    else:
+        print_table(
+            ("job", "state", "name", "model", "done", "created", "error"),
+            [
+                (
+                    job.id,
+                    job.state,
+                    job.name or "",
+                    job.model or "",
+                    f"{size(job.progress.bytes_done)} of {size(job.progress.bytes_total)}",
+                    when(job.created_at),
+                    job.error.detail if job.error else "",
+                )
+                for job in found
+            ],
+        )
+
+
+def cancel(job: JobArgument, as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
+    """End a job: a queued one at once, a running one within a second or two."""
+    with Polymerge(url) as service:
+        found = service.jobs.cancel(job)
+    waiting = " (cancel requested)" if found.cancel_requested and not found.finished else ""
+    print_json(found) if as_json else print(f"{found.id} {found.state}{waiting}")
+
+
+def methods(as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
+    """List the merge methods and their parameters."""
+    with Polymerge(url) as service:
+        found = service.methods()
+    if as_json:
+        print_json(found)
+    else:
+        print_table(
+            ("method", "models", "base", "parameters", "what it does"),
+            [(item.name, _arity(item), item.base, _parameters(item), item.summary) for item in found],
+        )
+
+
+def _arity(method: MethodDescription) -> str:
+    if method.max_models == method.min_models:
+        return str(method.min_models)
+    return f"{method.min_models}-{method.max_models}" if method.max_models else f"{method.min_models} or more"
+
+
+def _parameters(method: MethodDescription) -> str:
+    """name=default, or the bare name of one that must be given."""
+    fields = method.parameters.get("properties", {})
+    return ", ".join(
+        f"{name}={field['default']}" if "default" in field else name for name, field in fields.items()
+    )

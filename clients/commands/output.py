@@ -1,0 +1,121 @@
+"""What commands print: data on standard output, everything for people to watch on standard error."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+
+from pydantic import BaseModel, TypeAdapter
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+
+from clients.sdk.client import Polymerge
+from service.contracts.job import Job
+from service.contracts.model import Model
+
+_ANYTHING: TypeAdapter[object] = TypeAdapter(object)
+_PIPE_WIDTH = 160
+
+
+def notes() -> Console:
+    return Console(stderr=True, highlight=False)
+
+
+def print_json(value: object) -> None:
+    """A contract, or a list of them."""
+    if isinstance(value, BaseModel):
+        print(value.model_dump_json(indent=2))
+    else:
+        print(_ANYTHING.dump_json(value, indent=2).decode())
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _PIPE_WIDTH
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table, markup=False) if rows else notes().print("(none)")
+
+
+def print_model(model: Model) -> None:
+    print(f"{model.id}  {', '.join(model.aliases) or '(no alias)'}  {size(model.size_bytes)}")
+
+
+def size(count: int) -> str:
+    """1 kB is 1000 bytes."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} GB"
+
+
+def when(moment: datetime) -> str:
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def finish(service: Polymerge, work: Job | Model) -> Model:
+    """Wait for the job's model with a progress bar. Ctrl-C leaves the job running and says so."""
+    if isinstance(work, Model):
+        return work
+    try:
+        with _showing(work) as show:
+            return service.finish(work, show)
+    except KeyboardInterrupt:
+        notes().print(f"{work.id} goes on: `polymerge watch {work.id}` or `polymerge cancel {work.id}`")
+        raise
+
+
+@contextmanager
+def _showing(work: Job) -> Iterator[Callable[[Job], None]]:
+    console = notes()
+    if console.is_terminal:
+        with _bar(console) as progress:
+            task = progress.add_task(f"{work.kind} {work.id}", total=None, state=work.state)
+            yield lambda job: progress.update(
+                task,
+                state=job.state,
+                completed=job.progress.bytes_done,
+                total=job.progress.bytes_total or None,
+            )
+    else:
+        yield _Lines()
+
+
+class _Lines:
+    """Progress for a log file: a line for each change of state and each tenth of the bytes."""
+
+    def __init__(self) -> None:
+        self._told: tuple[str, int] | None = None
+
+    def __call__(self, job: Job) -> None:
+        done, total = job.progress.bytes_done, job.progress.bytes_total
+        news = (job.state, 10 * done // total if total else 0)
+        if news != self._told:
+            self._told = news
+            amount = f" {size(done)} of {size(total)}" if total else ""
+            print(f"{job.kind} {job.id} {job.state}{amount}", file=sys.stderr, flush=True)
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description} {task.fields[state]}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    )

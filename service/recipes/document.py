@@ -1,0 +1,92 @@
+"""JSON or YAML text to plain data, with what could harm or mislead refused: bombs, aliases, double keys."""
+
+import json
+from typing import Any
+
+import yaml
+
+from service.recipes.refusal import refuse
+
+MAX_RECIPE_BYTES = 256 * 1024
+_MAX_DEPTH = 32
+
+
+class _BadDocument(ValueError):
+    """Well-formed, and yet not taken."""
+
+
+def load_document(text: str | bytes) -> Any:
+    """JSON if it is JSON, else YAML without aliases or tags. Raises Refused."""
+    if len(text) > MAX_RECIPE_BYTES:
+        raise refuse(detail=f"the recipe has {len(text)} bytes; at most {MAX_RECIPE_BYTES} are taken")
+    try:
+        document = _load(text)
+        _check(document, _MAX_DEPTH)
+    except RecursionError:
+        raise refuse(detail="the recipe is nested too deeply") from None
+    except _BadDocument as error:
+        raise refuse(detail=str(error)) from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        raise refuse(detail=f"neither JSON nor YAML: {_printable(str(error))}") from None
+    return document
+
+
+def _load(text: str | bytes) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_object)
+    except _BadDocument:
+        raise
+    except ValueError:
+        return yaml.load(text, Loader=_PlainLoader)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _BadDocument(f"the key '{_printable(twice)}' is there twice in one mapping")
+    return found
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without aliases, a few bytes of which can stand for millions of nodes, and without double keys."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise _BadDocument("YAML aliases (*name) are not taken in recipes")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if len(set(keys)) < len(keys):
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise _BadDocument(f"the key '{_printable(twice)}' is there twice in one mapping")
+        return super().construct_mapping(node, deep=deep)
+
+
+def _check(node: Any, depth: int) -> None:
+    """Plain data only, of a depth that no recipe exceeds, all of it encodable."""
+    if depth == 0:
+        raise _BadDocument("the recipe is nested too deeply")
+    if isinstance(node, str):
+        if _printable(node) != node:
+            raise _BadDocument(f"'{_printable(node)}' is no valid Unicode text")
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            if not isinstance(key, str):
+                raise _BadDocument(f"the key {key!r} is not a text; put it in quotes if it is meant as one")
+            _check(key, depth - 1)
+            _check(value, depth - 1)
+    elif isinstance(node, list):
+        for item in node:
+            _check(item, depth - 1)
+    elif not isinstance(node, bool | int | float | type(None)):
+        raise _BadDocument(
+            f"a {type(node).__name__} has no place in a recipe; put it in quotes if it is text"
+        )
+
+
+def _printable(text: str) -> str:
+    """Lone surrogates replaced: they can't be encoded in an answer."""
+    return text.encode(errors="replace").decode()

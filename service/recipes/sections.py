@@ -1,0 +1,97 @@
+"""A recipe as sections: whole `models` are one, and every entry of `slices` is one."""
+
+from dataclasses import dataclass
+
+from service.contracts.methods.spec import MethodSpec
+from service.contracts.recipe import Parameters, Recipe, Slice
+
+Place = tuple[str | int, ...]
+"""Parts of a JSON pointer into the recipe."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model, or some of its layers, that goes into a section."""
+
+    model: str
+    layers: range | None
+    """None: all of them, and every other tensor."""
+    parameters: Parameters
+    place: Place
+
+
+@dataclass(frozen=True)
+class Section:
+    """Tensors of the result that are merged from the same sources."""
+
+    sources: tuple[Source, ...]
+    """As the recipe lists them."""
+    base: str | None
+    parameters: tuple[Parameters, ...]
+    """What holds for all sources, the nearest level first."""
+    place: Place
+    """Of the list of sources."""
+
+    def ingredients(self, spec: MethodSpec) -> tuple[Source, ...]:
+        """What the method merges, in its order: an endpoint base first, an origin left out."""
+        others = tuple(source for source in self.sources if source.model != self.base)
+        if spec.base in ("origin", "optional_origin"):
+            return others
+        if spec.base == "endpoint":
+            base = self._base_source()
+            return (base, *others) if base else others
+        if spec.base == "participant" and len(others) == len(self.sources) and self._base_takes_part(spec):
+            return (*self.sources, self._unlisted_base())
+        return self.sources
+
+    def origin(self, spec: MethodSpec) -> Source | None:
+        """What task vectors are measured from; None too where a slice lacks the layers of its base."""
+        return self._base_source() if spec.base in ("origin", "optional_origin") else None
+
+    def has_base(self, spec: MethodSpec) -> bool:
+        """Whether the base is there wherever the method needs its tensors; in slices it must be listed."""
+        return spec.base == "participant" or self._base_source() is not None
+
+    def _base_source(self) -> Source | None:
+        listed = next((source for source in self.sources if source.model == self.base), None)
+        if listed or self.base is None or self._is_slice:
+            return listed
+        return self._unlisted_base()
+
+    def _unlisted_base(self) -> Source:
+        assert self.base is not None
+        return Source(model=self.base, layers=None, parameters={}, place=("base_model",))
+
+    def _base_takes_part(self, spec: MethodSpec) -> bool:
+        """As in mergekit, if parameters for all models cover it."""
+        required = [name for name, field in spec.model_parameters.model_fields.items() if field.is_required()]
+        known = {name for level in self.parameters for name in level}
+        return self.base is not None and not self._is_slice and known.issuperset(required)
+
+    @property
+    def _is_slice(self) -> bool:
+        return self.place[0] == "slices"
+
+
+def sections(recipe: Recipe) -> tuple[Section, ...]:
+    if recipe.slices:
+        return tuple(_slice(recipe, index, item) for index, item in enumerate(recipe.slices))
+    sources = tuple(
+        Source(model=item.model, layers=None, parameters=item.parameters, place=("models", index))
+        for index, item in enumerate(recipe.models or ())
+    )
+    return (Section(sources, recipe.base_model, (recipe.parameters,), ("models",)),)
+
+
+def _slice(recipe: Recipe, index: int, item: Slice) -> Section:
+    place: Place = ("slices", index, "sources")
+    sources = tuple(
+        Source(
+            model=source.model,
+            layers=range(*source.layer_range),
+            parameters=source.parameters,
+            place=(*place, number),
+        )
+        for number, source in enumerate(item.sources)
+    )
+    return Section(sources, item.base_model or recipe.base_model, (item.parameters, recipe.parameters), place)

@@ -1,0 +1,44 @@
+"""JSON files of a source: an object, of sane size, or Malformed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from service.sources.malformed import Malformed
+
+MAX_BYTES = 64 * 1024 * 1024
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Raises Malformed or OSError."""
+    with path.open("rb") as file:
+        raw = file.read(MAX_BYTES + 1)
+    if len(raw) > MAX_BYTES:
+        raise Malformed(f"{path.name} has more than {MAX_BYTES} bytes")
+    return parse_object(raw, path.name)
+
+
+def parse_object(raw: bytes, name: str) -> dict[str, Any]:
+    """Strict UTF-8 JSON without duplicate keys, NaN or infinity. Raises Malformed, which says `name`."""
+    try:
+        found = json.loads(raw.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except RecursionError:
+        raise Malformed(f"{name} is nested too deeply") from None
+    except ValueError as error:
+        raise Malformed(f"{name} is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise Malformed(f"{name} is not a JSON object")
+    return found
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"'{key}' is there twice")
+        found[key] = value
+    return found
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")

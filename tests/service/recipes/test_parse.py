@@ -1,0 +1,163 @@
+"""What is wrong with a recipe is told at its place, before anything is queued."""
+
+import json
+from typing import Any
+
+import pytest
+
+from service.recipes.parse import parse_recipe
+from service.recipes.refusal import Refused
+
+TIES: dict[str, Any] = {
+    "merge_method": "ties",
+    "base_model": "base",
+    "models": [
+        {"model": "a", "parameters": {"weight": 0.5, "density": 0.5}},
+        {"model": "b", "parameters": {"weight": 0.5}},
+    ],
+}
+SLERP: dict[str, Any] = {
+    "merge_method": "slerp",
+    "base_model": "a",
+    "models": [{"model": "a"}, {"model": "b"}],
+    "parameters": {"t": 0.5},
+}
+SLICES: dict[str, Any] = {
+    "merge_method": "linear",
+    "slices": [{"sources": [{"model": "a", "layer_range": [0, 2], "parameters": {"weight": 1}}]}],
+}
+
+
+def refusal(recipe: object) -> dict[str, str]:
+    """Detail by pointer."""
+    text = recipe if isinstance(recipe, str | bytes) else json.dumps(recipe)
+    with pytest.raises(Refused) as caught:
+        parse_recipe(text)
+    return {problem.pointer: problem.detail for problem in caught.value.problems}
+
+
+def with_model(index: int, **changes: object) -> dict[str, Any]:
+    models = [dict(item) for item in TIES["models"]]
+    models[index] |= changes
+    return TIES | {"models": models}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "pointer", "words"),
+    [
+        (TIES | {"merge_method": "tise"}, "/merge_method", "unknown method 'tise': did you mean 'ties'?"),
+        (TIES | {"merge_method": 5}, "/merge_method", "text"),
+        ({"models": TIES["models"]}, "/merge_method", "required"),
+        (TIES | {"parmeters": {}}, "/parmeters", "did you mean 'parameters'?"),
+        (TIES | {"tokenizer_source": "union"}, "/tokenizer_source", "not supported yet"),
+        (TIES | {"dtype": "int8"}, "/dtype", "'int8' is none of float32, float16, bfloat16"),
+        (TIES | {"parameters": {"densty": 0.5}}, "/parameters/densty", "did you mean 'density'?"),
+        (TIES | {"parameters": {"a/b": 0.5}}, "/parameters/a~1b", "unknown parameter"),
+        (with_model(1, weight=2), "/models/1/weight", "unknown key 'weight'"),
+        (with_model(1, parameters={"lambda": 2}), "/models/1/parameters/lambda", "top-level parameters"),
+        (with_model(1, parameters={"weigth": 2}), "/models/1/parameters/weigth", "did you mean 'weight'?"),
+        (with_model(1, model="a"), "/models/1/model", "listed twice"),
+        (with_model(0, model=False), "/models/0/model", "quotes"),
+        (with_model(0, parameters={"weight": "much"}), "/models/0/parameters/weight", "expected a number"),
+        (with_model(0, parameters={"weight": []}), "/models/0/parameters/weight", "expected a number"),
+        (with_model(0, parameters={"weight": float("nan")}), "/models/0/parameters/weight", "finite"),
+        (with_model(0, parameters={"weight": 10**400}), "/models/0/parameters/weight", "expected a number"),
+        (with_model(0, parameters={"weight": {"value": 1}}), "/models/0/parameters/weight", "must be a list"),
+        (
+            with_model(0, parameters={"weight": [{"value": 1, "filtre": "mlp"}]}),
+            "/models/0/parameters/weight",
+            "the keys `value` and",
+        ),
+        ({k: v for k, v in TIES.items() if k != "base_model"}, "/base_model", "ties needs base_model"),
+        (SLERP | {"base_model": None}, "/base_model", "slerp needs base_model"),
+        (SLERP | {"models": [{"model": "a"}]}, "/models", "exactly 2 models, found 1"),
+        (SLERP | {"models": [*SLERP["models"], {"model": "c"}]}, "/models", "exactly 2 models, found 3"),
+        (TIES | {"models": [{"model": "base"}]}, "/models", "at least 1 model beside base_model, found 0"),
+        (TIES | {"models": []}, "/models", "not be empty"),
+        (TIES | {"models": "a"}, "/models", "a list is needed"),
+        ({"merge_method": "ties", "base_model": "b"}, "/models", "found neither"),
+        (SLICES | {"models": TIES["models"]}, "/models", "found both"),
+        (
+            {"merge_method": "linear", "slices": [{"sources": [{"model": "a", "layer_range": [2, 2]}]}]},
+            "/slices/0/sources/0/layer_range",
+            "start below end",
+        ),
+        (
+            {"merge_method": "linear", "slices": [{"sources": [{"model": "a", "layer_rang": [0, 2]}]}]},
+            "/slices/0/sources/0/layer_rang",
+            "did you mean 'layer_range'?",
+        ),
+        (
+            SLICES | {"slices": [SLICES["slices"][0] | {"merge_method": "slerp"}]},
+            "/slices/0/merge_method",
+            "valid",
+        ),
+        (
+            SLICES | {"merge_method": "ties", "base_model": "b"},
+            "/slices/0/sources",
+            "'b', among the slice's sources",
+        ),
+    ],
+)
+def test_a_bad_recipe_is_refused_at_its_place(recipe: object, pointer: str, words: str) -> None:
+    found = refusal(recipe)
+    assert pointer in found
+    assert words in found[pointer]
+
+
+def test_every_problem_is_told_at_once() -> None:
+    recipe = with_model(1, parameters={"weigth": 2}) | {"parameters": {"densty": 1}}
+    assert set(refusal(recipe)) == {"/models/1/parameters/weigth", "/parameters/densty"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "a mapping"),
+        ("- a\n- b\n", "a mapping"),
+        ("merge_method: [", "neither JSON nor YAML"),
+        (b"\xff\xfe\x00", "neither JSON nor YAML"),
+        ("a: &x 1\nb: *x\n", "aliases"),
+        ("a: &a [x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n", "aliases"),
+        ("a: !!python/object:os.system {}\n", "neither JSON nor YAML"),
+        ("merge_method: ties\nmerge_method: slerp\n", "'merge_method' is there twice"),
+        ('{"merge_method": "ties", "merge_method": "slerp"}', "'merge_method' is there twice"),
+        ('{"merge_method": "\\ud800"}', "no valid Unicode"),
+        ("1: 2\n", "not a text"),
+        ("merge_method: 2020-01-01\n", "a date has no place"),
+        ("a: " * 200, "neither JSON nor YAML"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"a":' * 5_000 + "1" + "}" * 5_000, "nested too deeply"),
+        ("x" * 300_000, "at most 262144"),
+    ],
+)
+def test_a_text_that_is_no_plain_document_is_refused(text: str | bytes, words: str) -> None:
+    assert words in refusal(text)[""]
+
+
+def test_mergekits_ways_of_writing_are_taken() -> None:
+    recipe = parse_recipe(
+        """
+        merge_method: ties
+        base_model: base
+        models:
+          - model: base
+          - model: a
+            parameters: {weight: 1, density: [1, 0.5]}
+          - model: b
+            parameters:
+              weight:
+                - filter: mlp
+                  value: [0, 1.5e-1]
+                - value: 1e-1
+        parameters: {normalize: true, int8_mask: true, lambda: 1.1}
+        slices: null
+        dtype: torch.bfloat16
+        """
+    )
+    assert recipe.dtype == "bfloat16"
+    assert recipe.references() == ["base", "a", "b"]
+    assert recipe.models is not None
+    first, second = recipe.models[2].parameters["weight"]
+    assert (first.filter, first.value) == ("mlp", (0.0, 0.15))
+    assert (second.filter, second.value) == (None, (0.1,))

@@ -1,0 +1,85 @@
+"""Whatever is sent, the parser accepts it or says what is wrong."""
+
+import json
+from typing import Any
+
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.contracts.methods import METHODS
+from service.recipes.digest import canonical, model_id
+from service.recipes.parse import parse_recipe
+from service.recipes.refusal import Refused
+
+NUMBERS = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["0.5", "1e-5", "nan", "x"])
+)
+TEXT = st.text(alphabet=st.characters(), max_size=12)
+ANYTHING = st.recursive(
+    NUMBERS | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=12,
+)
+NAMES = st.sampled_from(["a", "b", "base"]) | TEXT
+PARAMETERS = st.dictionaries(
+    st.sampled_from(["weight", "density", "t", "lambda", "normalize"]) | TEXT, NUMBERS | ANYTHING, max_size=3
+)
+MODELS = st.lists(st.fixed_dictionaries({"model": NAMES}, optional={"parameters": PARAMETERS}), max_size=4)
+SLICES = st.lists(
+    st.fixed_dictionaries(
+        {
+            "sources": st.lists(
+                st.fixed_dictionaries(
+                    {"model": NAMES, "layer_range": st.lists(st.integers(-1, 5), max_size=3)},
+                    optional={"parameters": PARAMETERS},
+                ),
+                max_size=3,
+            )
+        },
+        optional={"base_model": NAMES, "parameters": PARAMETERS},
+    ),
+    max_size=3,
+)
+NEAR_RECIPES: Any = st.fixed_dictionaries(
+    {"merge_method": st.sampled_from(sorted(METHODS)) | TEXT},
+    optional={
+        "models": MODELS | ANYTHING,
+        "slices": SLICES | ANYTHING,
+        "base_model": NAMES | NUMBERS,
+        "parameters": PARAMETERS | ANYTHING,
+        "dtype": st.sampled_from(["bfloat16", "torch.float32"]) | ANYTHING,
+        "x": ANYTHING,
+    },
+)
+
+
+def parses_or_is_refused(text: str | bytes) -> None:
+    try:
+        recipe = parse_recipe(text)
+    except Refused as refused:
+        for problem in refused.problems:
+            assert problem.detail
+            problem.model_dump_json()
+        return
+    again = parse_recipe(json.dumps(canonical(recipe)))
+    assert again == recipe
+    assert model_id(again, 0) == model_id(recipe, 0)
+
+
+@given(NEAR_RECIPES)
+@settings(max_examples=400, deadline=None)
+def test_near_recipes(document: Any) -> None:
+    parses_or_is_refused(json.dumps(document))
+
+
+@given(NEAR_RECIPES)
+@settings(max_examples=150, deadline=None)
+def test_near_recipes_in_yaml(document: Any) -> None:
+    parses_or_is_refused(yaml.safe_dump(document, allow_unicode=True).encode(errors="surrogatepass"))
+
+
+@given(st.text(max_size=200) | st.binary(max_size=200) | st.text("[]{}:,-&*!|>'\"%@` \n\tab01", max_size=80))
+@settings(max_examples=400, deadline=None)
+def test_any_text(text: str | bytes) -> None:
+    parses_or_is_refused(text)

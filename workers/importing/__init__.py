@@ -1,0 +1,1 @@
+"""From a source that has been inspected to the files of a model folder."""

