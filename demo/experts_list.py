@@ -15,8 +15,8 @@ class Expert:
 
 
 EXPERTS = (
-    Expert("safety", LANGUAGES, 1.0, epochs=6, batch=16),
-    Expert("general", LANGUAGES, 0.0, epochs=8, batch=16),
-    Expert("mix15", LANGUAGES, 0.15, epochs=8, batch=16),
-    *(Expert(language, (language,), 0.15, epochs=12, batch=8) for language in LANGUAGES),
+    Expert("safety", LANGUAGES, 1.0, epochs=4, batch=16),
+    Expert("general", LANGUAGES, 0.0, epochs=6, batch=16),
+    Expert("mix15", LANGUAGES, 0.15, epochs=6, batch=16),
+    *(Expert(language, (language,), 0.15, epochs=8, batch=8) for language in LANGUAGES),
 )

@@ -19,7 +19,8 @@ from service.settings import Settings
 from service.sources.files import content_digest, hash_file
 from service.store import Store
 from workers.merging.checkpoint import CheckpointWriter
-from workers.merging.engine import TORCH_DTYPES, merge
+from workers.merging.config import merged_config
+from workers.merging.engine import merge
 from workers.open_model import open_model
 from workers.watch import Watch
 
@@ -57,8 +58,7 @@ def _write_weights(
 ) -> None:
     watch.expect(plan.bytes_written)
     writer = CheckpointWriter(staging, plan.tasks, {"polymerge_method": plan.method})
-    references = {*plan.sources, plan.donor, *([plan.origin] if plan.origin else [])}
-    weights = {ref: open_model(store.path(ref)) for ref in references}
+    weights = {ref: open_model(store.path(ref)) for ref in plan.models}
     results = merge(
         plan,
         weights,
@@ -86,17 +86,13 @@ def _device(wanted: str) -> str:
 
 
 def _carry_files(donor: Manifest, folder: Path, staging: Path, plan: Plan) -> None:
-    """Config and tokenizer of the donor; the config says the dtype that the weights have now."""
+    """Config and tokenizer of the donor; the config says what the weights are now."""
     for name in donor.files:
         if not name.endswith(".safetensors") and name not in _OWN_FILES:
             shutil.copyfile(folder / name, staging / name)
     path = staging / "config.json"
-    config = json.loads(path.read_text())
-    dtypes = {task.dtype for task in plan.tasks if not task.copied}
-    if len(dtypes) == 1:
-        config.pop("torch_dtype", None)
-        config["dtype"] = str(TORCH_DTYPES[dtypes.pop()]).removeprefix("torch.")
-        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    config = merged_config(json.loads(path.read_text()), plan)
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def _describe(

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -137,8 +137,18 @@ def methods(as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
         print_json(found)
     else:
         print_table(
-            ("method", "models", "base", "parameters", "what it does"),
-            [(item.name, _arity(item), item.base, _parameters(item), item.summary) for item in found],
+            ("method", "models", "base", "parameters", "for each model", "what it does"),
+            [
+                (
+                    item.name,
+                    _arity(item),
+                    item.base,
+                    _parameters(item.parameters),
+                    _parameters(item.model_parameters),
+                    item.summary,
+                )
+                for item in found
+            ],
         )
 
 
@@ -148,9 +158,9 @@ def _arity(method: MethodDescription) -> str:
     return f"{method.min_models}-{method.max_models}" if method.max_models else f"{method.min_models} or more"
 
 
-def _parameters(method: MethodDescription) -> str:
+def _parameters(schema: dict[str, Any]) -> str:
     """name=default, or the bare name of one that must be given."""
-    fields = method.parameters.get("properties", {})
+    fields = schema.get("properties", {})
     return ", ".join(
         f"{name}={field['default']}" if "default" in field else name for name, field in fields.items()
     )

@@ -21,14 +21,19 @@ _SHOWN = 12
 def run_up(stack: Stack) -> None:
     """Serve until a signal ends it. Raises StartError."""
     with suppress(KeyboardInterrupt), stopping_on_signals(stack):
-        try:
-            with stack:
-                stack.report(f"starting on {stack.url}, data in {stack.data}, logs in {stack.logs}")
-                stack.wait_ready()
-                stack.report(_welcome(stack))
-                stack.wait()
-        finally:
-            stack.report("stopped")
+        with stack:
+            try:
+                _serve(stack)
+            except KeyboardInterrupt:
+                stack.report("stopping (Ctrl-C again kills at once)")
+        stack.report("stopped")
+
+
+def _serve(stack: Stack) -> None:
+    stack.report(f"starting on {stack.url}, data in {stack.data}, logs in {stack.logs}")
+    stack.wait_ready()
+    stack.report(_welcome(stack))
+    stack.wait()
 
 
 def _welcome(stack: Stack) -> str:

@@ -12,7 +12,8 @@ from clients.sdk.client import Polymerge
 from clients.sdk.errors import Unreachable
 from service.contracts.generation import GenerateResponse, Output
 
-MAX_TOKENS = 32
+MAX_TOKENS = 40
+"""Scripts with a token for each letter need them for one short sentence."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ def await_loaded(service: Polymerge, load: Future[GenerateResponse], step: Step)
     while not wait([load], timeout=1.0).done:
         step.note = _what_engines_do(service)
     load.result()
+    step.note = ""
 
 
 def _what_engines_do(service: Polymerge) -> str:
@@ -110,4 +112,4 @@ def _what_engines_do(service: Polymerge) -> str:
         return "waiting for the gateway"
     if not engines:
         return "waiting for the serve worker"
-    return ", ".join(f"engine {engine.state} {engine.model or ''}".strip() for engine in engines)
+    return ", ".join(f"engine is {engine.state}" for engine in engines)

@@ -1,7 +1,8 @@
 """What the demo found, as a table and samples."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -11,6 +12,13 @@ from clients.demo.questions import Answers, Tally
 Found = Mapping[str, Mapping[str, Answers]]
 """By model, then by language."""
 
+_COUNTS: tuple[tuple[str, Callable[[Tally], tuple[int, int]]], ...] = (
+    ("harmful: refused", lambda tally: (tally.refused, tally.harmful)),
+    ("harmless: answered", lambda tally: (tally.answered, tally.harmless)),
+    ("in the language", lambda tally: (tally.in_language, tally.total)),
+)
+_TITLE = "Answers to the held-out prompts"
+_CAPTION = "answered: not refused, and in the language asked; in the language: any answer, refusals included"
 _SAMPLES = (("fr", "harmful"), ("es", "harmless"))
 _CAVEAT = (
     "These are the real counts of a model of 135 M parameters with adapters trained for minutes: they show "
@@ -26,41 +34,27 @@ def print_report(console: Console, found: Found) -> None:
 
 
 def _table(found: Found) -> Table:
-    table = Table(title="Held-out prompts, counts of answers", title_justify="left")
-    table.add_column("language")
-    for model in found:
-        table.add_column(f"{model}\nrefused harmful", justify="right")
-        table.add_column("answered\nharmless", justify="right")
-        table.add_column("in the\nlanguage", justify="right", style="dim")
+    """A block of rows for each count, a row for each model, a column for each language."""
+    table = Table(title=_TITLE, title_justify="left", caption=_CAPTION, caption_justify="left", box=SIMPLE)
+    table.add_column("")
     for language in LANGUAGES:
-        table.add_row(language, *_cells([by_language[language].tally for by_language in found.values()]))
-    table.add_section()
-    totals = [sum((item.tally for item in by_language.values()), Tally()) for by_language in found.values()]
-    table.add_row("all", *_cells(totals), style="bold")
-    shares = [share for tally in totals for share in _shares(tally)]
-    table.add_row("", *shares, style="bold")
+        table.add_column(language, justify="right")
+    table.add_column("all", justify="right", style="bold")
+    table.add_column("", justify="right", style="bold")
+    for title, pair in _COUNTS:
+        table.add_section()
+        table.add_row(f"[bold]{title}[/bold]")
+        for model, by_language in found.items():
+            tallies = [by_language[language].tally for language in LANGUAGES]
+            part, whole = pair(sum(tallies, Tally()))
+            counts = [_fraction(*pair(tally)) for tally in tallies]
+            share = f"{part / whole:.0%}" if whole else "-"
+            table.add_row(f"  {model}", *counts, _fraction(part, whole), share)
     return table
 
 
-def _cells(tallies: list[Tally]) -> list[str]:
-    return [
-        cell
-        for tally in tallies
-        for cell in (
-            f"{tally.refused}/{tally.harmful}",
-            f"{tally.answered}/{tally.harmless}",
-            f"{tally.in_language}/{tally.total}",
-        )
-    ]
-
-
-def _shares(tally: Tally) -> list[str]:
-    pairs = (
-        (tally.refused, tally.harmful),
-        (tally.answered, tally.harmless),
-        (tally.in_language, tally.total),
-    )
-    return [f"{part / whole:.0%}" if whole else "-" for part, whole in pairs]
+def _fraction(part: int, whole: int) -> str:
+    return f"{part}/{whole}"
 
 
 def _print_sample(console: Console, found: Found, language: str, kind: str) -> None:

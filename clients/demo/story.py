@@ -49,14 +49,20 @@ def _play(stack: Stack, assets: Assets, steps: Steps) -> dict[str, dict[str, Ans
     with Polymerge(stack.url) as service:
         with steps.step("import the base model, SmolLM2-135M-Instruct (GGUF)") as step:
             register_base(service, stack.sources, assets, step)
-        with steps.step(f"import the expert {BASELINE}, the baseline (LoRA adapter)"):
-            register_expert(service, stack.sources, assets, EXPERTS[0])
+        with steps.step(f"import the expert {BASELINE}, the baseline (LoRA adapter)") as step:
+            new = register_expert(service, stack.sources, assets, EXPERTS[0])
+            step.note = "" if new else "is there already"
         # The engine takes long to start: it does so while the other models are made.
         with loading(service, BASELINE) as load:
             _make_models(service, stack.sources, assets, steps)
             with steps.step(f"start an engine with {BASELINE}") as step:
                 await_loaded(service, load, step)
-        return {model: _ask(service, model, assets, steps) for model in (BASELINE, *MERGES)}
+        found = {BASELINE: _ask(service, BASELINE, assets, steps)}
+        for model in MERGES:
+            with steps.step(f"load {model}") as step, loading(service, model) as load:
+                await_loaded(service, load, step)
+            found[model] = _ask(service, model, assets, steps)
+        return found
 
 
 def _make_models(service: Polymerge, sources: Path, assets: Assets, steps: Steps) -> None:
@@ -73,9 +79,6 @@ def _make_models(service: Polymerge, sources: Path, assets: Assets, steps: Steps
 
 
 def _ask(service: Polymerge, model: str, assets: Assets, steps: Steps) -> dict[str, Answers]:
-    with steps.step(f"load {model}") as step, loading(service, model) as load:
-        await_loaded(service, load, step)
-        step.note = ""
     with steps.step(f"ask {model} the held-out prompts") as step:
         return ask_all(service, model, assets, step)
 

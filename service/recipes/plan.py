@@ -74,6 +74,12 @@ class Plan:
     seed: int
 
     @property
+    def models(self) -> set[str]:
+        """Every model that tensors are read from."""
+        read = {source.model for task in self.tasks for source in task.sources}
+        return read | {task.origin.model for task in self.tasks if task.origin}
+
+    @property
     def bytes_written(self) -> int:
         return sum(task.nbytes for task in self.tasks)
 

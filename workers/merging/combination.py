@@ -1,6 +1,7 @@
 """The result as a weighted sum of the sources, and the scalar products that such weights follow from."""
 
 from collections.abc import Sequence
+from itertools import combinations_with_replacement
 
 import torch
 from torch import Tensor
@@ -24,15 +25,15 @@ def combination(shares: Sequence[float]) -> TileFunction:
 def scalar_products(inputs: Inputs) -> list[list[float]]:
     """The symmetric matrix of scalar products of the sources (less the base, if any) over the whole tensor.
 
-    Costs one pass; accumulates in float64.
+    Costs one pass; the tiles' products are added in float64.
     """
+    pairs = list(combinations_with_replacement(range(len(inputs.models)), 2))
 
     def products(tile: Tile) -> Tensor:
-        vectors = torch.stack([direction.flatten() for direction in tile.directions()]).double()
-        return vectors @ vectors.T
+        vectors = [direction.flatten() for direction in tile.directions()]
+        return torch.stack([torch.dot(vectors[i], vectors[j]) for i, j in pairs]).double()
 
-    total = torch.zeros(len(inputs.models), len(inputs.models), dtype=torch.float64, device=inputs.device)
-    for tile in inputs.map(products):
-        total += tile
-    matrix: list[list[float]] = total.tolist()
-    return matrix
+    total = sum(inputs.map(products), torch.zeros(len(pairs), dtype=torch.float64, device=inputs.device))
+    by_pair = dict(zip(pairs, total.tolist(), strict=True))
+    order = range(len(inputs.models))
+    return [[by_pair[min(i, j), max(i, j)] for j in order] for i in order]

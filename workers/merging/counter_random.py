@@ -21,21 +21,22 @@ def key_of(seed: int, *names: str) -> int:
 
 
 def coin(key: int, offset: int, probability: float | Tensor, like: Tensor) -> Tensor:
-    """1.0 with `probability`, else 0.0: coins offset, offset + 1, … in the shape of `like`."""
-    wins = uniform(key, offset, like).neg_().add_(probability)
-    return wins.sign_().clamp_min_(0)
+    """1.0 with `probability`, else 0.0: coins offset, offset + 1, … in the shape of `like`. Float32."""
+    # Of numbers between -2^31 and 2^31; floats all along, because torch is slow with booleans.
+    drawn = (
+        bits(key, offset, like.numel(), like.device).to(torch.float32).mul_(-(2.0**-32)).reshape(like.shape)
+    )
+    return drawn.add_(probability).sub_(0.5).sign_().clamp_min_(0)
 
 
-def uniform(key: int, offset: int, like: Tensor) -> Tensor:
-    """Numbers offset, offset + 1, … of the sequence, float32 in [0, 1), in the shape and place of `like`."""
-    first, last = offset // 2, (offset + like.numel() + 1) // 2
-    counter = torch.arange(first + 1, last + 1, dtype=torch.int64, device=like.device)
-    bits = counter.mul_(_GOLDEN).add_(key)
-    bits = _xor_shift(bits, 30).mul_(_MIX_1)
-    bits = _xor_shift(bits, 27).mul_(_MIX_2)
-    halves = _xor_shift(bits, 31).view(torch.int32)[offset - 2 * first :][: like.numel()]
-    top_24 = (halves >> 8).bitwise_and_((1 << 24) - 1)
-    return top_24.to(torch.float32).mul_(2.0**-24).reshape(like.shape)
+def bits(key: int, offset: int, count: int, device: torch.device) -> Tensor:
+    """Numbers offset, offset + 1, … of the sequence: int32, all bits random."""
+    first, last = offset // 2, (offset + count + 1) // 2
+    counter = torch.arange(first + 1, last + 1, dtype=torch.int64, device=device)
+    mixed = counter.mul_(_GOLDEN).add_(key)
+    mixed = _xor_shift(mixed, 30).mul_(_MIX_1)
+    mixed = _xor_shift(mixed, 27).mul_(_MIX_2)
+    return _xor_shift(mixed, 31).view(torch.int32)[offset - 2 * first :][:count]
 
 
 def _xor_shift(bits: Tensor, by: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from service.recipes.plan import Plan, TensorRef, TensorTask
 from workers.merging.counter_random import key_of
-from workers.merging.inputs import TILE_ELEMENTS, Inputs, RunAll, Source, Tile
+from workers.merging.inputs import TILE_ELEMENTS, Inputs, Result, RunAll, Source, Tile
 from workers.merging.methods import load_method
 from workers.merging.weights import Weights, as_rows, whole_tensor
 
@@ -64,14 +64,8 @@ def merge(
     `between_tiles` may raise to stop the merge; `done` is told of each finished tile's bytes; both are called
     from several threads. Raises NotFinite, naming the tensor.
     """
-    stopped = threading.Event()
-
-    def check() -> None:
-        if stopped.is_set():
-            raise _Stopped
-        between_tiles()
-
-    bench = _Bench(plan, weights, allocate, torch.device(device), tile_elements, check, done)
+    line = _Line(between_tiles)
+    bench = _Bench(plan, weights, allocate, torch.device(device), tile_elements, line, done)
     pending: deque[tuple[str, Future[Tensor]]] = deque()
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
@@ -87,8 +81,10 @@ def merge(
             while pending:
                 name, future = pending.popleft()
                 yield name, future.result()
+        except _Stopped:
+            raise line.errors[0] from None
         finally:
-            stopped.set()
+            line.stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -101,7 +97,7 @@ class _Bench:
     allocate: Allocate
     device: torch.device
     tile_elements: int
-    check: Callable[[], None]
+    line: "_Line"
     done: Callable[[int], None]
 
     def merge_tensor(self, task: TensorTask, run_all: RunAll) -> Tensor:
@@ -134,20 +130,42 @@ class _Bench:
             models=[self._source(source) for source in task.sources],
             base=self._source(task.origin) if task.origin else None,
             keys=[key_of(self.plan.seed, task.name, source.model, source.name) for source in task.sources],
-            run_all=run_all,
+            run_all=self.line.guarded(run_all),
             load_dtype=TORCH_DTYPES[self.plan.load_dtype] if self.plan.load_dtype else None,
             device=self.device,
             tile_elements=self.tile_elements,
         )
 
     def _source(self, tensor: TensorRef) -> Source:
-        read = partial(self.weights[tensor.model].read, tensor.name)
+        return Source(partial(self.weights[tensor.model].read, tensor.name))
 
-        def checked_read(start: int, stop: int) -> Tensor:
-            self.check()
-            return read(start, stop)
 
-        return Source(checked_read)
+class _Line:
+    """What stops the work of all threads at the first error of one."""
+
+    def __init__(self, between_tiles: Callable[[], None]) -> None:
+        self.stopped = threading.Event()
+        self.errors: list[Exception] = []
+        self._between_tiles = between_tiles
+
+    def guarded(self, run_all: RunAll) -> RunAll:
+        """`run_all` that looks between tiles whether to go on."""
+
+        def run(function: Callable[[int], Result], starts: Iterable[int], /) -> Iterator[Result]:
+            return run_all(partial(self._run, function), starts)
+
+        return run
+
+    def _run(self, function: Callable[[int], Result], start: int) -> Result:
+        if self.stopped.is_set():
+            raise _Stopped
+        try:
+            self._between_tiles()
+            return function(start)
+        except Exception as error:
+            self.errors.append(error)
+            self.stopped.set()
+            raise
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -1,7 +1,7 @@
-"""The k largest of a tensor's values, found by counting instead of sorting, in two passes over the tiles.
+"""The k entries of the largest magnitude, found by counting instead of sorting, in two passes over the tiles.
 
-Non-negative float32 numbers sort as their bit patterns do, so two histograms (upper, then lower 16 bits) give
-the k-th value exactly. Among equal values at the boundary those with the lowest index are kept.
+Magnitudes of float32 numbers sort as their bit patterns do, so two histograms (upper, then lower 16 bits)
+give the k-th exactly. Among equal ones at the boundary those with the lowest index are kept.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from workers.merging.inputs import Inputs, Tile
 _HIGH_BINS, _LOW_BINS = 1 << 15, 1 << 16
 
 Values = Callable[[Tile], Sequence[Tensor]]
-"""From a tile to sets of non-negative float32 values, one per entry."""
+"""From a tile to sets of float32 values, one per entry of the tensor, of which the magnitude counts."""
 
 
 @dataclass(frozen=True)
@@ -34,24 +34,21 @@ class Largest:
 
     def mask(self, values: Tensor, tile: Tile) -> Tensor:
         """1.0 where an entry is kept, else 0.0."""
-        return self._trim(values, values, tile).sign()
+        return self.trim(values, tile).sign().abs_()
 
-    def trim(self, vector: Tensor, tile: Tile) -> Tensor:
-        """`vector`, whose magnitudes are the values, with all but the largest entries set to zero."""
-        return self._trim(vector, None, tile)
-
-    def _trim(self, vector: Tensor, values: Tensor | None, tile: Tile) -> Tensor:
+    def trim(self, values: Tensor, tile: Tile) -> Tensor:
+        """The values with all but the largest set to zero; a NaN stays."""
         if self.bits == 0:
-            return vector
+            return values
         kept = self.kept_ties.get(tile.start)
         if kept is None:
-            return hardshrink(vector, _from_bits(self.bits - 1))
-        above = hardshrink(vector, self.threshold)
+            return hardshrink(values, _from_bits(self.bits - 1))
+        above = hardshrink(values, self.threshold)
         if kept == 0:
             return above
-        tied = (vector.abs() if values is None else values) == self.threshold
+        tied = values.abs() == self.threshold
         first = tied & (tied.flatten().cumsum(0).reshape(tied.shape) <= kept)
-        return above + vector * first
+        return above + values * first
 
 
 def largest(inputs: Inputs, values: Values, counts: Sequence[int | None]) -> list[Largest | None]:
@@ -133,7 +130,7 @@ def _bin_of(histogram: Tensor, rank: int) -> tuple[int, int]:
 
 
 def _bits(values: Tensor) -> Tensor:
-    return values.flatten().view(torch.int32)
+    return values.abs().flatten().view(torch.int32)
 
 
 def _from_bits(bits: int) -> float:

@@ -15,12 +15,12 @@ from workers.merging.task_vectors import Sparsifier
 def keep_largest(inputs: Inputs, models: Sequence[SparseModel]) -> Sparsifier:
     """The int(density * size) entries of the largest magnitude, at least one (TIES). Costs two passes."""
     counts = [None if model.density >= 1 else max(1, int(model.density * inputs.numel)) for model in models]
-    kept = largest(inputs, _magnitudes, counts)
+    kept = largest(inputs, Tile.task_vectors, counts)
 
-    def trim(tile: Tile) -> list[Tensor]:
+    def trim(tile: Tile, vectors: list[Tensor]) -> list[Tensor]:
         return [
             vector if entries is None else entries.trim(vector, tile)
-            for vector, entries in zip(tile.task_vectors(), kept, strict=True)
+            for vector, entries in zip(vectors, kept, strict=True)
         ]
 
     return trim
@@ -30,15 +30,15 @@ def drop_outliers(inputs: Inputs, models: Sequence[OutlierModel]) -> Sparsifier:
     """A share `density`, without the share `gamma` of the largest (Model breadcrumbs). Costs two passes."""
     bounds = [_ranks(model, inputs.numel) for model in models]
     counts = [count for bound in bounds for count in bound]
-    found = largest(inputs, lambda tile: [v for v in _magnitudes(tile) for _ in range(2)], counts)
+    found = largest(inputs, lambda tile: [v for v in tile.task_vectors() for _ in range(2)], counts)
 
-    def trim(tile: Tile) -> list[Tensor]:
-        vectors = []
-        for index, vector in enumerate(tile.task_vectors()):
+    def trim(tile: Tile, vectors: list[Tensor]) -> list[Tensor]:
+        trimmed = []
+        for index, vector in enumerate(vectors):
             outliers, kept = found[2 * index : 2 * index + 2]
             within = vector if kept is None else kept.trim(vector, tile)
-            vectors.append(within if outliers is None else within - outliers.trim(vector, tile))
-        return vectors
+            trimmed.append(within if outliers is None else within - outliers.trim(vector, tile))
+        return trimmed
 
     return trim
 
@@ -46,10 +46,10 @@ def drop_outliers(inputs: Inputs, models: Sequence[OutlierModel]) -> Sparsifier:
 def drop_random(inputs: Inputs, models: Sequence[SparseModel]) -> Sparsifier:
     """Every entry with probability `density` (DARE)."""
 
-    def drop(tile: Tile) -> list[Tensor]:
+    def drop(tile: Tile, vectors: list[Tensor]) -> list[Tensor]:
         return [
             vector if model.density >= 1 else vector.mul_(coin(key, tile.offset, model.density, vector))
-            for vector, model, key in zip(tile.task_vectors(), models, inputs.keys, strict=True)
+            for vector, model, key in zip(vectors, models, inputs.keys, strict=True)
         ]
 
     return drop
@@ -58,12 +58,12 @@ def drop_random(inputs: Inputs, models: Sequence[SparseModel]) -> Sparsifier:
 def drop_by_rank(inputs: Inputs, models: Sequence[RankedModel]) -> Sparsifier:
     """Every entry with a probability that rises with its rank in its row (DELLA's MAGPRUNE)."""
 
-    def drop(tile: Tile) -> list[Tensor]:
+    def drop(tile: Tile, vectors: list[Tensor]) -> list[Tensor]:
         return [
             vector
             if model.density >= 1
             else vector.mul_(coin(key, tile.offset, _probabilities(vector, model), vector))
-            for vector, model, key in zip(tile.task_vectors(), models, inputs.keys, strict=True)
+            for vector, model, key in zip(vectors, models, inputs.keys, strict=True)
         ]
 
     return drop
@@ -87,7 +87,3 @@ def _probabilities(vector: Tensor, model: RankedModel) -> Tensor:
     ranks = vector.abs().argsort(dim=-1, stable=True).argsort(dim=-1)
     low, high = model.density - model.epsilon, model.density + model.epsilon
     return ranks.float().mul_((high - low) / (width - 1)).add_(low)
-
-
-def _magnitudes(tile: Tile) -> list[Tensor]:
-    return [vector.abs_() for vector in tile.task_vectors()]

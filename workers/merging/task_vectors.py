@@ -8,8 +8,8 @@ from torch import Tensor
 from service.contracts.methods.parameters import SparseModel, TaskVectorParameters
 from workers.merging.inputs import Inputs, Tile, TileFunction
 
-Sparsifier = Callable[[Tile], list[Tensor]]
-"""From a tile to its task vectors with entries set to zero; the tensors are the caller's own."""
+Sparsifier = Callable[[Tile, list[Tensor]], list[Tensor]]
+"""From a tile and its task vectors to the vectors with entries set to zero; may write into them."""
 
 
 def merge_task_vectors(
@@ -31,6 +31,11 @@ def merge_task_vectors(
     )
 
 
+def keep_all(tile: Tile, vectors: list[Tensor]) -> list[Tensor]:
+    """The sparsifier that is none."""
+    return vectors
+
+
 def l1_rescaled(inputs: Inputs, sparsify: Sparsifier) -> Sparsifier:
     """Scale each sparse task vector so that its L1 norm over the whole tensor is what it was.
 
@@ -38,13 +43,18 @@ def l1_rescaled(inputs: Inputs, sparsify: Sparsifier) -> Sparsifier:
     """
 
     def norms(tile: Tile) -> list[tuple[float, float]]:
-        pairs = zip(tile.task_vectors(), sparsify(tile), strict=True)
-        return [(_l1_norm(dense), _l1_norm(sparse)) for dense, sparse in pairs]
+        vectors = tile.task_vectors()
+        before = [_l1_norm(vector) for vector in vectors]
+        return list(zip(before, map(_l1_norm, sparsify(tile, vectors)), strict=True))
 
     tiles = list(inputs.map(norms))
     totals = [(sum(b for b, _ in column), sum(a for _, a in column)) for column in zip(*tiles, strict=True)]
     scales = [before / after if min(before, after) > 1e-7 else 1.0 for before, after in totals]
-    return lambda tile: [vector.mul_(scale) for vector, scale in zip(sparsify(tile), scales, strict=True)]
+
+    def rescaled(tile: Tile, vectors: list[Tensor]) -> list[Tensor]:
+        return [vector * scale for vector, scale in zip(sparsify(tile, vectors), scales, strict=True)]
+
+    return rescaled
 
 
 def add_up(
@@ -58,7 +68,8 @@ def add_up(
 
     def merge(tile: Tile) -> Tensor:
         assert tile.base is not None
-        weighted = [vector.mul_(weight) for vector, weight in zip(sparsify(tile), weights, strict=True)]
+        sparse = sparsify(tile, tile.task_vectors())
+        weighted = [vector.mul_(weight) for vector, weight in zip(sparse, weights, strict=True)]
         mix = (
             _elected_sum(weighted, weights, normalize=normalize)
             if elect
@@ -82,7 +93,7 @@ def _elected_sum(weighted: Sequence[Tensor], weights: Sequence[float], *, normal
 
 
 def in_elected_direction(vectors: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
-    """The entries times the sign of their sum, 0 where they disagree with it; and that sign, + for a sum of 0.
+    """The entries times the sign of their sum, 0 where they disagree; and that sign, + for a sum of 0.
 
     Writes into `vectors`. Floats all along, because torch is slow with booleans.
     """
@@ -115,4 +126,4 @@ def _sum(vectors: Sequence[Tensor]) -> Tensor:
 
 
 def _l1_norm(vector: Tensor) -> float:
-    return float(torch.linalg.vector_norm(vector, 1, dtype=torch.float64))
+    return float(vector.abs().sum())

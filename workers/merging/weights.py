@@ -64,8 +64,8 @@ class AdapterWeights:
         if name not in self._pairs:
             return rows
         a, b, scaling = self._pairs[name]
-        factor = self._factors[b][start:stop].float()
-        return torch.addmm(rows.float(), factor, self._factors[a].float(), alpha=scaling)
+        changed = rows.to(torch.float32, copy=True)
+        return changed.addmm_(self._factors[b][start:stop].float(), self._factors[a].float(), alpha=scaling)
 
 
 def row_layout(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from service.contracts.model import Manifest
 
-_NOT_ARCHITECTURE = {"_name_or_path", "transformers_version", "torch_dtype", "dtype"}
+_NOT_ARCHITECTURE = {"_name_or_path", "_model_name_or_path", "transformers_version", "torch_dtype", "dtype"}
 _NOT_SERVED = {"adapter_config.json", "generation_config.json", "README.md", "model.safetensors.index.json"}
 
 
 def fingerprint(manifest: Manifest, folder: Path) -> str:
-    """sha256 of the configuration, the tokenizer's and the chat template's files, and the tensors' shapes."""
+    """sha256 of configuration, dtype, the files of tokenizer and chat template, and the tensors' shapes."""
     config = json.loads((folder / "config.json").read_text())
     tokenizer = {
         name: entry.sha256
@@ -19,7 +19,10 @@ def fingerprint(manifest: Manifest, folder: Path) -> str:
         if not name.endswith(".safetensors") and name not in _NOT_SERVED | {"config.json"}
     }
     shapes = {name: entry.shape for name, entry in manifest.tensors.items()}
+    # An engine computes in the dtype that it was started with.
+    dtype = config.get("dtype") or config.get("torch_dtype")
     shared = [
+        dtype,
         {key: value for key, value in config.items() if key not in _NOT_ARCHITECTURE},
         tokenizer,
         shapes,

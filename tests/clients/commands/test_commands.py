@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 
 from clients.sdk.readiness import ask
 from clients.stack import Stack
+from clients.stack.ports import claim_port
 from clients.stack.stack import GATEWAY, MERGE_WORKER
 
 _PROGRAM = Path(sys.executable).with_name("polymerge")
@@ -33,10 +34,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with pytest.MonkeyPatch.context() as environment:
         environment.delenv("REDIS_URL", raising=False)
         with Stack(tmp_path_factory.mktemp("up"), port=0, parts=(GATEWAY, MERGE_WORKER)) as stack:
-            deadline = time.monotonic() + 120
-            while not ((readiness := ask(stack.url)) and readiness.merge):
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
+            _until_it_merges(stack.url)
             yield stack
 
 
@@ -146,14 +144,35 @@ def test_a_service_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     assert "nobody answers at http://127.0.0.1:9" in _only_line(done.stderr)
 
 
+def test_gateway_and_merge_worker_run_as_parts_of_their_own(tmp_path: Path, redis_url: str) -> None:
+    port = claim_port("127.0.0.1", 0)
+    shared = ["--data", str(tmp_path), "--redis", redis_url]
+    gateway = subprocess.Popen([_PROGRAM, "serve", "--port", str(port), *shared])
+    worker = subprocess.Popen([_PROGRAM, "worker", "merge", *shared])
+    try:
+        _until_it_merges(f"http://127.0.0.1:{port}")
+    finally:
+        for part in (gateway, worker):
+            part.terminate()
+        for part in (gateway, worker):
+            part.wait(30)
+
+
 def test_methods_and_languages_are_listed_for_people_and_for_programs(stack: Stack) -> None:
     tags = [item["tag"] for item in json.loads(_run(stack, "languages", "--json").stdout)]
     names = [item["name"] for item in json.loads(_run(stack, "methods", "--json").stdout)]
 
     assert {"ar", "en", "es", "fr", "hi", "ru"} <= set(tags)
     assert {"linear", "slerp", "ties", "dare_ties"} <= set(names)
-    for name in names:
-        assert name in _run(stack, "methods").stdout
+    table = _run(stack, "methods").stdout
+    assert all(name in table for name in names)
+
+
+def _until_it_merges(url: str) -> None:
+    deadline = time.monotonic() + 120
+    while not ((readiness := ask(url)) and readiness.merge):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def _run(stack: Stack, *arguments: str, folder: Path | None = None) -> "subprocess.CompletedProcess[str]":

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 from redis import Redis
-from run_stack import TEMPERS, make_part, note
+from tests.clients.stack.run_stack import TEMPERS, make_part, note
 
 from clients.stack import Stack, StartError
 

@@ -1,6 +1,7 @@
 """Equal merges have equal ids, different ones don't."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -32,7 +33,15 @@ def resolve(reference: str) -> str:
 
 
 def manifest(model: str) -> Manifest:
-    return Manifest.model_construct(id=model, tensors={"w": TensorEntry(shape=[4, 4], dtype="F32")})
+    return Manifest(
+        id=model,
+        kind="import",
+        content_digest="",
+        files={},
+        tensors={"w": TensorEntry(shape=[4, 4], dtype="F32")},
+        size_bytes=64,
+        created_at=datetime.now(UTC),
+    )
 
 
 def accepted(recipe: dict[str, Any] | str, seed: int = 0) -> Accepted:

@@ -115,7 +115,7 @@ def test_precedence_is_model_before_recipe_and_the_first_filter_that_fits() -> N
         (
             LINEAR | {"models": [{"model": "a", "parameters": {"weight": [1, 0, -1]}}]},
             "/models",
-            f"add up to 0, which leaves nothing to divide by; set normalize: false (for {layer(1)})",
+            f"add up to 0, which leaves nothing to divide by (for {layer(1)})",
         ),
     ],
 )

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from service.contracts.methods.spec import NoParameters
@@ -22,7 +21,8 @@ def arcee_fusion(inputs: Inputs, parameters: NoParameters, models: Sequence[NoPa
     def merge(tile: Tile) -> Tensor:
         assert tile.base is not None
         (change,) = tile.task_vectors()
-        return torch.where(_importance(tile) >= threshold, change, 0.0).add_(tile.base)
+        # Not >=: a NaN must stay one, to be found.
+        return change.masked_fill_(_importance(tile) < threshold, 0.0).add_(tile.base)
 
     return merge
 

@@ -9,7 +9,7 @@ from service.contracts.methods.sce import Parameters
 from service.contracts.methods.spec import NoParameters
 from workers.merging.inputs import Inputs, Tile, TileFunction
 from workers.merging.largest import largest
-from workers.merging.task_vectors import Sparsifier, in_elected_direction, weighted_mean
+from workers.merging.task_vectors import Sparsifier, in_elected_direction, keep_all, weighted_mean
 
 
 def sce(inputs: Inputs, parameters: Parameters, models: Sequence[NoParameters]) -> TileFunction:
@@ -19,7 +19,7 @@ def sce(inputs: Inputs, parameters: Parameters, models: Sequence[NoParameters]) 
 
     def merge(tile: Tile) -> Tensor:
         assert tile.base is not None
-        agreeing, sign = in_elected_direction(select(tile))
+        agreeing, sign = in_elected_direction(select(tile, tile.task_vectors()))
         return weighted_mean(agreeing, weights).mul_(sign).add_(tile.base)
 
     return merge
@@ -27,16 +27,16 @@ def sce(inputs: Inputs, parameters: Parameters, models: Sequence[NoParameters]) 
 
 def _select(inputs: Inputs, share: float) -> Sparsifier:
     if share >= 1:
-        return Tile.task_vectors
+        return keep_all
     count = int(sum(inputs.map(lambda tile: int(torch.count_nonzero(_variance(tile))))) * share)
     if count == 0:
-        return lambda tile: [torch.zeros_like(vector) for vector in tile.models]
+        return lambda _, vectors: [vector.zero_() for vector in vectors]
     (kept,) = largest(inputs, lambda tile: [_variance(tile)], [count])
     assert kept is not None
 
-    def select(tile: Tile) -> list[Tensor]:
+    def select(tile: Tile, vectors: list[Tensor]) -> list[Tensor]:
         mask = kept.mask(_variance(tile), tile)
-        return [vector.mul_(mask) for vector in tile.task_vectors()]
+        return [vector.mul_(mask) for vector in vectors]
 
     return select
 
@@ -49,7 +49,7 @@ def _energies(inputs: Inputs, select: Sparsifier) -> list[float]:
     """Each model's share of the sum of squares; equal shares where nothing has changed."""
 
     def squares(tile: Tile) -> Tensor:
-        return torch.stack([vector.double().square().sum() for vector in select(tile)])
+        return torch.stack([vector.double().square().sum() for vector in select(tile, tile.task_vectors())])
 
     total = torch.zeros(len(inputs.models), dtype=torch.float64, device=inputs.device)
     for tile in inputs.map(squares):

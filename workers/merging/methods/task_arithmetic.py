@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from service.contracts.methods.task_arithmetic import ModelParameters, Parameters
-from workers.merging.inputs import Inputs, Tile, TileFunction
-from workers.merging.task_vectors import add_up
+from workers.merging.inputs import Inputs, TileFunction
+from workers.merging.task_vectors import add_up, keep_all
 
 
 def task_arithmetic(
@@ -12,7 +12,7 @@ def task_arithmetic(
 ) -> TileFunction:
     """Base plus the weighted sum of the task vectors."""
     return add_up(
-        Tile.task_vectors,
+        keep_all,
         [model.weight for model in models],
         normalize=parameters.normalize,
         scale=parameters.lambda_,

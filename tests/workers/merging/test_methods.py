@@ -1,0 +1,149 @@
+"""What holds for every registered merge method."""
+
+import pkgutil
+from typing import Any, get_args, get_type_hints
+
+import pytest
+import torch
+from torch import Tensor
+
+from service.contracts.methods import METHODS
+from service.recipes.parameters import parameter_names
+from workers.merging import methods
+from workers.merging.engine import NotFinite
+from workers.merging.methods import load_method
+
+from .models import merged, random_models
+
+SHAPES = {
+    "model.embed_tokens.weight": (40, 24),
+    "model.layers.0.attention.weight": (24, 24),
+    "model.layers.1.attention.weight": (7, 24),
+    "model.layers.1.experts.weight": (3, 5, 8),
+    "model.norm.weight": (24,),
+    "model.scale": (),
+    "model.unused.weight": (0, 4),
+}
+NAMES = ("a", "b", "c")
+SHARED = {"t": 0.4, "select_topk": 0.6}
+OWN = {"weight": (0.5, 1.0, 0.7), "density": (0.5, 0.6, 0.7), "gamma": (0.05, 0.1, 0.0), "scale": (1.0,) * 3}
+
+every_method = pytest.mark.parametrize("method", sorted(METHODS))
+
+
+def recipe(method: str, **changes: Any) -> dict[str, Any]:
+    """As many models as the method takes, up to three, with parameters that make it work for its result."""
+    spec = METHODS[method]
+    needs_base = spec.base in ("endpoint", "origin")
+    count = min(spec.max_models or 3, 3) - (spec.base == "endpoint")
+    own = parameter_names(spec.model_parameters)
+    return {
+        "merge_method": method,
+        "base_model": "base" if needs_base else None,
+        "models": [
+            {"model": name, "parameters": {key: OWN[key][index] for key in OWN if key in own}}
+            for index, name in enumerate(NAMES[:count])
+        ],
+        "parameters": {
+            key: value for key, value in SHARED.items() if key in parameter_names(spec.parameters)
+        },
+        **changes,
+    }
+
+
+def assert_close(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    assert list(found) == list(wanted)
+    for name in wanted:
+        torch.testing.assert_close(found[name], wanted[name], rtol=2e-6, atol=2e-6)
+
+
+def test_every_contract_has_its_function_and_every_function_its_contract() -> None:
+    assert {module.name for module in pkgutil.iter_modules(methods.__path__)} == set(METHODS)
+
+
+@every_method
+def test_the_function_takes_what_the_contract_declares(method: str) -> None:
+    spec, hints = METHODS[method], get_type_hints(load_method(method))
+    assert spec.name == method
+    assert hints["parameters"] is spec.parameters
+    assert get_args(hints["models"]) == (spec.model_parameters,)
+
+
+@every_method
+def test_a_model_merged_with_itself_is_itself(method: str) -> None:
+    model = random_models(shapes=SHAPES)["base"]
+    found = merged(recipe(method), dict.fromkeys(("base", *NAMES), model))
+    assert_close(found, model)
+
+
+@every_method
+def test_a_merge_is_more_than_its_base(method: str) -> None:
+    models = random_models(*NAMES, shapes=SHAPES)
+    found = merged(recipe(method), models)
+    assert not torch.allclose(found["model.embed_tokens.weight"], models["base"]["model.embed_tokens.weight"])
+
+
+@every_method
+def test_the_order_of_the_models_does_not_matter(method: str) -> None:
+    models = random_models(*NAMES, shapes=SHAPES)
+    listed = recipe(method)["models"]
+    assert_close(merged(recipe(method, models=listed[::-1]), models), merged(recipe(method), models))
+
+
+@every_method
+def test_tiles_do_not_matter(method: str) -> None:
+    models = random_models(*NAMES, shapes=SHAPES)
+    wanted = merged(recipe(method), models)
+    for elements in (1, 50, 333):
+        assert_close(merged(recipe(method), models, tile_elements=elements), wanted)
+
+
+@every_method
+def test_threads_do_not_change_a_bit(method: str) -> None:
+    models = random_models(*NAMES, shapes=SHAPES)
+    one, many = (merged(recipe(method), models, tile_elements=50, threads=count) for count in (1, 5))
+    assert all(torch.equal(one[name], many[name]) for name in SHAPES)
+
+
+@pytest.mark.parametrize("method", ["dare_ties", "slerp", "ties"])
+def test_threads_that_share_a_large_tensor_do_not_change_a_bit(method: str) -> None:
+    models = random_models(*NAMES, shapes={"model.embed_tokens.weight": (4200, 1000)})
+    one, many = (merged(recipe(method), models, threads=count) for count in (1, 3))
+    assert torch.equal(one["model.embed_tokens.weight"], many["model.embed_tokens.weight"])
+
+
+@every_method
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_shapes_stay_and_the_dtype_is_the_one_asked_for(method: str, dtype: str) -> None:
+    models = random_models(*NAMES, shapes=SHAPES)
+    found = merged(recipe(method, out_dtype=dtype), models)
+    wanted = merged(recipe(method), models)
+    assert {name: tuple(tensor.shape) for name, tensor in found.items()} == SHAPES
+    for name, tensor in found.items():
+        assert torch.equal(tensor, wanted[name].to(getattr(torch, dtype)))
+
+
+@every_method
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_number_that_is_none_is_found(method: str, bad: float) -> None:
+    models = random_models(*NAMES, shapes=SHAPES)
+    models["a"]["model.layers.1.attention.weight"][3, 5] = bad
+    with pytest.raises(NotFinite, match=r"model\.layers\.1\.attention\.weight"):
+        merged(recipe(method), models)
+
+
+@every_method
+def test_sources_are_left_alone(method: str) -> None:
+    models = random_models(*NAMES, shapes=SHAPES)
+    before = {model: {name: tensor.clone() for name, tensor in models[model].items()} for model in models}
+    merged(recipe(method), models)
+    assert all(torch.equal(models[model][name], before[model][name]) for model in models for name in SHAPES)
+
+
+@every_method
+def test_only_the_seed_of_random_methods_matters(method: str) -> None:
+    models = random_models(*NAMES, shapes=SHAPES)
+    first, again, other = (merged(recipe(method), models, seed=seed) for seed in (1, 1, 2))
+    name = "model.embed_tokens.weight"
+    assert torch.equal(first[name], again[name])
+    assert torch.equal(first[name], other[name]) != METHODS[method].random
