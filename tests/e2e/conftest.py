@@ -58,7 +58,14 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 def start(data: Path) -> Running:
     port = free_port()
-    command = [sys.executable, "-m", "clients.cli", "up", "--data", str(data), "--port", str(port)]
+    command = [
+        str(Path(sys.executable).with_name("polymerge")),
+        "up",
+        "--data",
+        str(data),
+        "--port",
+        str(port),
+    ]
     environment = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
     with (data / "output.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)

@@ -41,8 +41,10 @@ def test_every_answer_under_concurrent_load_is_the_model_s_own(service: Running,
     asked = list(islice(cycle(alone), 45))
     with ThreadPoolExecutor(6) as clients:
         answers = list(clients.map(lambda item: answer(service, *item), asked))
-    wrong = [item for item, text in zip(asked, answers, strict=True) if text != alone[item]]
-    assert wrong == []
+    wrong = {
+        item: (text, alone[item]) for item, text in zip(asked, answers, strict=True) if text != alone[item]
+    }
+    assert wrong == {}
     assert service.api.engines()[0].pid == engine, "the engine was restarted instead of swapped"
 
 

@@ -1,7 +1,7 @@
 """Random numbers from a counter: the same for an element whatever the tile, the thread or the device.
 
 SplitMix64 (Steele, Lea, Flood 2014): the n-th number is a mix of key + n * golden ratio, so that any stretch
-of the sequence can be had without the ones before it. Each number of 64 bits serves two elements.
+of the sequence can be had without the ones before it. Each number of 64 bits serves four elements.
 """
 
 import hashlib
@@ -21,22 +21,20 @@ def key_of(seed: int, *names: str) -> int:
 
 
 def coin(key: int, offset: int, probability: float | Tensor, like: Tensor) -> Tensor:
-    """1.0 with `probability`, else 0.0: coins offset, offset + 1, … in the shape of `like`. Float32."""
-    # Of numbers between -2^31 and 2^31; floats all along, because torch is slow with booleans.
-    drawn = (
-        bits(key, offset, like.numel(), like.device).to(torch.float32).mul_(-(2.0**-32)).reshape(like.shape)
-    )
-    return drawn.add_(probability).sub_(0.5).sign_().clamp_min_(0)
+    """1.0 with `probability` (to 2^-16), else 0.0: coins offset, offset + 1, … shaped as `like`."""
+    # Of numbers between -2^15 and 2^15; floats all along, because torch is slow with booleans.
+    drawn = bits(key, offset, like.numel(), like.device).to(torch.float32).reshape(like.shape)
+    return drawn.mul_(-(2.0**-16)).add_(probability - 0.5).sign_().clamp_min_(0)
 
 
 def bits(key: int, offset: int, count: int, device: torch.device) -> Tensor:
-    """Numbers offset, offset + 1, … of the sequence: int32, all bits random."""
-    first, last = offset // 2, (offset + count + 1) // 2
+    """Numbers offset, offset + 1, … of the sequence: int16, all bits random."""
+    first, last = offset // 4, (offset + count + 3) // 4
     counter = torch.arange(first + 1, last + 1, dtype=torch.int64, device=device)
     mixed = counter.mul_(_GOLDEN).add_(key)
     mixed = _xor_shift(mixed, 30).mul_(_MIX_1)
     mixed = _xor_shift(mixed, 27).mul_(_MIX_2)
-    return _xor_shift(mixed, 31).view(torch.int32)[offset - 2 * first :][:count]
+    return _xor_shift(mixed, 31).view(torch.int16)[offset - 4 * first :][:count]
 
 
 def _xor_shift(bits: Tensor, by: int) -> Tensor:

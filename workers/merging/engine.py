@@ -75,7 +75,7 @@ def merge(
                     name, future = pending.popleft()
                     yield name, future.result()
                 if large:
-                    yield task.name, bench.merge_tensor(task, pool.map)
+                    yield task.name, bench.merge_tensor(task, partial(_side_by_side, pool, 4 * threads))
                 else:
                     pending.append((task.name, pool.submit(bench.merge_tensor, task, map)))
             while pending:
@@ -86,6 +86,19 @@ def merge(
         finally:
             line.stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _side_by_side(
+    pool: ThreadPoolExecutor, ahead: int, function: Callable[[int], Result], starts: Iterable[int], /
+) -> Iterator[Result]:
+    """A pool's map that holds at most `ahead` results that nobody has taken yet."""
+    pending: deque[Future[Result]] = deque()
+    for start in starts:
+        pending.append(pool.submit(function, start))
+        if len(pending) > ahead:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from torch.nn.functional import hardshrink
 from workers.merging.inputs import Inputs, Tile
 
 _HIGH_BINS, _LOW_BINS = 1 << 15, 1 << 16
+_FEW = 4096
+"""Up to so many values of a tile are as well listed as counted."""
 
 Values = Callable[[Tile], Sequence[Tensor]]
 """From a tile to sets of float32 values, one per entry of the tensor, of which the magnitude counts."""
@@ -90,15 +92,26 @@ def _within_bins(
         ]
         return tile.start, found
 
-    tiles = list(inputs.map(lower_bits)) if any(place and place[0] for place in places) else []
+    if any(place and place[0] for place in places):
+        tiles = [(start, [_copy(pair) for pair in found]) for start, found in inputs.map(lower_bits)]
+    else:
+        tiles = []
     return [
         None if place is None else _largest(place, [(start, found[index]) for start, found in tiles])
         for index, place in enumerate(places)
     ]
 
 
+def _copy(pair: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor] | None:
+    """In the memory of this thread: kept among the large tensors that a worker frees, it would pin them all."""
+    return None if pair is None else (pair[0].clone(), pair[1].clone())
+
+
 def _occurring(bits: Tensor, upper: int) -> tuple[Tensor, Tensor]:
-    counts = torch.bincount(bits[(bits >> 16) == upper] & 0xFFFF, minlength=_LOW_BINS)
+    lower = torch.masked_select(bits, (bits >> 16) == upper) & 0xFFFF
+    if len(lower) <= _FEW:
+        return lower.cpu(), torch.ones(len(lower), dtype=torch.int32)
+    counts = torch.bincount(lower, minlength=_LOW_BINS)
     lower = counts.nonzero().flatten()
     return lower.to(torch.int32).cpu(), counts[lower].to(torch.int32).cpu()
 
@@ -110,7 +123,7 @@ def _largest(place: tuple[int, int], tiles: Sequence[tuple[int, tuple[Tensor, Te
     occurring = [(start, *found) for start, found in tiles if found is not None]
     histogram = torch.zeros(_LOW_BINS, dtype=torch.int64)
     for _, lower, counts in occurring:
-        histogram[lower.long()] += counts
+        histogram.index_add_(0, lower, counts.long())
     low, kept = _bin_of(histogram, rank)
     kept_ties = {}
     for start, lower, counts in occurring:

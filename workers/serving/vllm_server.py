@@ -123,6 +123,8 @@ class VllmServer:
             "--model": str(folder),
             "--served-model-name": SERVED_NAME,
             "--load-format": _LOAD_FORMAT,
+            # On its own vLLM rounds float32 models down.
+            "--dtype": _dtype(folder),
             "--host": self._settings.engine_host,
             "--port": str(self._port),
             "--max-model-len": str(self.max_model_len),
@@ -170,9 +172,18 @@ def is_cpu_build() -> bool:
 
 def _context(folder: Path) -> int:
     """Positions that the model was made for."""
-    config = json.loads((folder / "config.json").read_text())
-    text = config.get("text_config") or config
+    text = _text_config(folder)
     return int(text.get("max_position_embeddings") or text.get("n_positions") or sys.maxsize)
+
+
+def _dtype(folder: Path) -> str:
+    text = _text_config(folder)
+    return str(text.get("dtype") or text.get("torch_dtype") or "auto")
+
+
+def _text_config(folder: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    return config | (config.get("text_config") or {})
 
 
 def _free_port(host: str) -> int:

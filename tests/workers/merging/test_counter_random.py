@@ -10,7 +10,7 @@ COUNT = 1_000_000
 
 def numbers(*key: int | str) -> torch.Tensor:
     """Between 0 and 1."""
-    return bits(key_of(*key), 0, COUNT, CPU).double() * 2**-32 + 0.5  # type: ignore[arg-type]
+    return bits(key_of(*key), 0, COUNT, CPU).double() * 2**-16 + 0.5  # type: ignore[arg-type]
 
 
 def test_any_stretch_of_the_sequence_can_be_had() -> None:
