@@ -83,44 +83,53 @@ def _upper_bins(inputs: Inputs, values: Values, counts: Sequence[int | None]) ->
 def _within_bins(
     inputs: Inputs, values: Values, places: Sequence[tuple[int, int] | None]
 ) -> list[Largest | None]:
-    def lower_bits(tile: Tile) -> tuple[int, list[tuple[Tensor, Tensor] | None]]:
-        """The tile, and for each set the lower bits that occur in its bin and how often."""
+    def lower_bits(tile: Tile) -> tuple[int, list[_Counts | None]]:
+        """The first row, and for each set the lower bits that occur in its bin and how often."""
         found = [
             # What shares its upper bits with zero is as good as zero, and nothing is below zero.
-            None if place is None or place[0] == 0 else _occurring(_bits(entries), place[0])
+            None if place is None or place[0] == 0 else _Counts.of(_bits(entries), place[0])
             for entries, place in zip(values(tile), places, strict=True)
         ]
         return tile.start, found
 
-    if any(place and place[0] for place in places):
-        tiles = [(start, [_copy(pair) for pair in found]) for start, found in inputs.map(lower_bits)]
-    else:
-        tiles = []
+    tiles = list(inputs.map(lower_bits)) if any(place and place[0] for place in places) else []
     return [
         None if place is None else _largest(place, [(start, found[index]) for start, found in tiles])
         for index, place in enumerate(places)
     ]
 
 
-def _copy(pair: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor] | None:
-    """In the memory of this thread: kept among the large tensors that a worker frees, it would pin them all."""
-    return None if pair is None else (pair[0].clone(), pair[1].clone())
+@dataclass(frozen=True)
+class _Counts:
+    """Numbers and how often they occur: int32, not as tensors, which would pin freed ones."""
+
+    numbers: bytearray
+    counts: bytearray
+
+    @classmethod
+    def of(cls, bits: Tensor, upper: int) -> "_Counts":
+        """The lower bits of those whose upper bits are `upper`."""
+        lower = torch.masked_select(bits, (bits >> 16) == upper) & 0xFFFF
+        counts = torch.ones_like(lower)
+        if len(lower) > _FEW:
+            histogram = torch.bincount(lower, minlength=_LOW_BINS)
+            lower = histogram.nonzero().flatten()
+            counts = histogram[lower]
+        return cls(*(bytearray(found.to(torch.int32).cpu().numpy()) for found in (lower, counts)))
+
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        if not self.numbers:
+            return torch.zeros(0, dtype=torch.int32), torch.zeros(0, dtype=torch.int32)
+        return torch.frombuffer(self.numbers, dtype=torch.int32), torch.frombuffer(
+            self.counts, dtype=torch.int32
+        )
 
 
-def _occurring(bits: Tensor, upper: int) -> tuple[Tensor, Tensor]:
-    lower = torch.masked_select(bits, (bits >> 16) == upper) & 0xFFFF
-    if len(lower) <= _FEW:
-        return lower.cpu(), torch.ones(len(lower), dtype=torch.int32)
-    counts = torch.bincount(lower, minlength=_LOW_BINS)
-    lower = counts.nonzero().flatten()
-    return lower.to(torch.int32).cpu(), counts[lower].to(torch.int32).cpu()
-
-
-def _largest(place: tuple[int, int], tiles: Sequence[tuple[int, tuple[Tensor, Tensor] | None]]) -> Largest:
+def _largest(place: tuple[int, int], tiles: Sequence[tuple[int, _Counts | None]]) -> Largest:
     upper, rank = place
     if upper == 0:
         return Largest(bits=0, kept_ties={})
-    occurring = [(start, *found) for start, found in tiles if found is not None]
+    occurring = [(start, *found.tensors()) for start, found in tiles if found is not None]
     histogram = torch.zeros(_LOW_BINS, dtype=torch.int64)
     for _, lower, counts in occurring:
         histogram.index_add_(0, lower, counts.long())

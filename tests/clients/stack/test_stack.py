@@ -15,9 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 from redis import Redis
-from tests.clients.stack.run_stack import TEMPERS, make_part, note
 
 from clients.stack import Stack, StartError
+from tests.clients.stack.run_stack import TEMPERS, make_part, note
 
 GONE_SECONDS = 15.0
 """In which everything that a stack started has to be gone."""
