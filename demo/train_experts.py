@@ -100,7 +100,7 @@ def _loss(model: Any, batch: Batch) -> torch.Tensor:
     llama = model.base_model.model
     hidden = llama.model(batch.tokens, attention_mask=batch.attention).last_hidden_state
     before_answer = hidden[:, :-1][batch.is_answer[:, 1:]]
-    # In float32: with an odd number of rows the bfloat16 product takes half a minute on some CPUs.
+    # In float32: the bfloat16 product stalled for half a minute on some batches.
     logits = linear(before_answer.float(), llama.lm_head.weight.float())
     return cross_entropy(logits, batch.tokens[batch.is_answer], reduction="sum")
 
@@ -131,7 +131,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("experts", nargs="*", metavar="expert", help=f"default: all of {', '.join(names)}")
     parser.add_argument("--base", type=Path, required=True, help="Hugging Face folder of the base model")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1, help="other numbers round differently")
     arguments = parser.parse_args()
     if unknown := set(arguments.experts) - set(names):
         parser.error(f"no such expert: {', '.join(sorted(unknown))}")
