@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
-from service.languages.profile import Profile
+from service.contracts.problem import FieldProblem
+from service.errors import ProblemError
+from service.languages.profile import NotALanguage, Profile
 from service.parts import Parts
+from service.registry import UnknownModel
 
 
 @dataclass(frozen=True)
@@ -14,8 +17,15 @@ class Addressed:
 
 
 def address(parts: Parts, reference: str, language: str | None = None) -> Addressed:
-    """Resolve `alias@fr`; a language given beside it wins. Raises UnknownModel or NotALanguage."""
+    """Resolve `alias@fr`; a language given beside it wins. Raises ProblemError at /model or /language."""
     name, _, tag = reference.partition("@")
     wanted = language if language is not None else (tag or None)
-    profile = parts.profiles.get(wanted) if wanted is not None else None
-    return Addressed(model=parts.registry.resolve(name), profile=profile)
+    try:
+        profile = parts.profiles.get(wanted) if wanted is not None else None
+        return Addressed(model=parts.registry.resolve(name), profile=profile)
+    except NotALanguage as error:
+        place = FieldProblem(pointer="/model" if language is None else "/language", detail=str(error))
+        raise ProblemError(422, "unknown-language", str(error), errors=[place]) from None
+    except UnknownModel as error:
+        place = FieldProblem(pointer="/model", detail=str(error))
+        raise ProblemError(404, "unknown-model", str(error), errors=[place]) from None

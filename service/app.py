@@ -7,7 +7,9 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
+from service.contracts.problem import Problem
 from service.errors import install_error_handlers
+from service.interruption import AnswerInterrupted
 from service.parts import make_parts
 from service.routes import ROUTERS
 from service.settings import Settings
@@ -20,14 +22,16 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.parts = parts
         await run_in_threadpool(parts.registry.reindex)
         yield
-        await parts.engine_http.aclose()
+        await parts.close()
 
     app = FastAPI(
         title="Polymerge",
         version=version("polymerge"),
         summary="Merge fine-tuned language models and talk to the result in every language.",
         lifespan=lifespan,
+        responses={"4XX": {"model": Problem}, "5XX": {"model": Problem}},
     )
+    app.add_middleware(AnswerInterrupted)
     install_error_handlers(app)
     for router in ROUTERS:
         app.include_router(router)

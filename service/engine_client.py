@@ -1,7 +1,7 @@
 """Talking to a leased engine: vLLM's OpenAI routes, its errors turned into ours."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import httpx2
@@ -29,7 +29,7 @@ class EngineClient:
         answer: dict[str, Any] = response.json()
         return answer | {"model": self._lease.model}
 
-    async def stream(self, route: str, body: dict[str, Any]) -> AsyncIterator[str]:
+    async def stream(self, route: str, body: dict[str, Any]) -> AsyncGenerator[str]:
         """The `data:` payloads of the engine's event stream, without the closing [DONE]."""
         request = body | {"model": SERVED_NAME, "stream": True}
         try:
@@ -61,7 +61,7 @@ def _raise_for(status: int, content: bytes) -> None:
     if status >= 500:
         raise ProblemError(502, "engine-error", message)
     if any(words in message for words in _TOO_LONG):
-        raise ProblemError(400, "context-length-exceeded", message)
+        raise ProblemError(422, "context-length-exceeded", message)
     raise ProblemError(status, "invalid-request", message)
 
 

@@ -10,7 +10,6 @@ from starlette.exceptions import HTTPException
 
 from service.contracts.problem import FieldProblem, Problem, json_pointer
 from service.engines.router import NoEngine
-from service.languages.profile import NotALanguage
 from service.queue import UnknownJob
 from service.recipes.refusal import Refused
 from service.registry import UnknownModel
@@ -29,8 +28,11 @@ class ProblemError(Exception):
         retry_after: int = 0,
     ) -> None:
         super().__init__(detail)
-        self.status, self.slug, self.detail = status, slug, detail
-        self.errors = errors or []
+        self.status, self.slug, self.detail = status, slug, _encodable(detail)
+        self.errors = [
+            FieldProblem(pointer=_encodable(item.pointer), detail=_encodable(item.detail))
+            for item in errors or []
+        ]
         self.retry_after = retry_after
 
 
@@ -45,25 +47,40 @@ _TITLES = {
     "context-length-exceeded": "The request does not fit the model's context",
     "no-space": "Not enough disk space",
     "redis-away": "Redis can't be reached",
-    "conflict": "In conflict with what exists",
+    "stopping": "The service is stopping",
     "http-error": "The request can't be served",
 }
+
+
+def no_such_cursor(cursor: str) -> ProblemError:
+    """A page can't be found: what its cursor stands for is gone, or never was."""
+    detail = f"there is no '{cursor}' to go on from; start again without a cursor"
+    return ProblemError(
+        422, "invalid-request", detail, errors=[FieldProblem(pointer="/cursor", detail=detail)]
+    )
 
 
 def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _answer)
     for kind in (
-        ProblemError, Refused, UnknownModel, UnknownJob, NotALanguage, NoEngine, RedisError,
-        RequestValidationError, HTTPException,
+        ProblemError, Refused, UnknownModel, UnknownJob, NoEngine, RedisError, RequestValidationError,
+        HTTPException,
     ):  # fmt: skip
         app.add_exception_handler(kind, _answer)
 
 
 async def _answer(request: Request, error: Exception) -> JSONResponse:
+    return respond(request.url.path, error)
+
+
+def respond(path: str, error: Exception) -> JSONResponse:
+    """The answer to a request for `path` that ended in `error`."""
     found = explain(error)
     headers = {"Retry-After": str(found.retry_after)} if found.retry_after else None
-    if is_openai(request.url.path):
-        return JSONResponse(_openai_shape(found), status_code=found.status, headers=headers)
+    if is_openai(path):
+        # OpenAI's clients know 400 for a bad request.
+        status = 400 if found.status == 422 else found.status
+        return JSONResponse(openai_error(found), status_code=status, headers=headers)
     problem = Problem(
         type=found.slug,
         title=_TITLES.get(found.slug, "Something failed in the service"),
@@ -93,9 +110,6 @@ def explain(error: Exception) -> ProblemError:
             return ProblemError(404, "unknown-model", str(error))
         case UnknownJob():
             return ProblemError(404, "unknown-job", str(error))
-        case NotALanguage():
-            problem = FieldProblem(pointer="/language", detail=str(error))
-            return ProblemError(422, "unknown-language", str(error), errors=[problem])
         case NoEngine():
             return ProblemError(503, "no-engine", str(error), retry_after=15)
         case RedisError():
@@ -105,26 +119,44 @@ def explain(error: Exception) -> ProblemError:
     return ProblemError(500, "internal", f"{type(error).__name__}; the gateway's log has the details")
 
 
+def openai_error(found: ProblemError) -> dict[str, Any]:
+    """The body of an error under /v1, as OpenAI's clients expect it."""
+    kind = "invalid_request_error" if found.status < 500 else "server_error"
+    code = {"unknown-model": "model_not_found", "context-length-exceeded": "context_length_exceeded"}
+    param = found.errors[0].pointer.removeprefix("/") if found.errors else None
+    return {
+        "error": {
+            "message": found.detail,
+            "type": kind,
+            "param": param or None,
+            "code": code.get(found.slug, found.slug),
+        }
+    }
+
+
 def _invalid_request(error: RequestValidationError) -> ProblemError:
-    problems = [
-        FieldProblem(pointer=json_pointer(*item["loc"][1:]), detail=_message(item)) for item in error.errors()
-    ]
+    problems = [_field_problem(item) for item in error.errors()]
     detail = "; ".join(f"{problem.pointer or 'request'}: {problem.detail}" for problem in problems)
     return ProblemError(422, "invalid-request", detail, errors=problems)
 
 
+def _field_problem(item: Any) -> FieldProblem:
+    # The first part of `loc` says whether it is body, query, path or header; bad JSON has an offset after it.
+    place = () if item["type"] == "json_invalid" else item["loc"][1:]
+    return FieldProblem(pointer=json_pointer(*place), detail=_message(item))
+
+
 def _message(item: Any) -> str:
+    if item["type"] == "json_invalid":
+        return f"the body is not JSON: {item['ctx']['error']}"
     if item["type"] == "extra_forbidden":
         return "unknown key"
-    if item["type"] == "string_pattern_mismatch" and not str(item.get("input", "")).strip():
+    blank = not str(item.get("input", "")).strip()
+    if blank and item["type"] in ("string_pattern_mismatch", "string_too_short"):
         return "must not be empty"
     return str(item["msg"]).removeprefix("Value error, ")
 
 
-def _openai_shape(found: ProblemError) -> dict[str, Any]:
-    kind = "invalid_request_error" if found.status < 500 else "server_error"
-    code = {"unknown-model": "model_not_found", "context-length-exceeded": "context_length_exceeded"}
-    error = {"message": found.detail, "type": kind, "param": None, "code": code.get(found.slug, found.slug)}
-    if found.slug == "unknown-model":
-        error["param"] = "model"
-    return {"error": error}
+def _encodable(text: str) -> str:
+    """Lone surrogates, which JSON can bring in and UTF-8 can't carry out, replaced."""
+    return text.encode(errors="replace").decode()

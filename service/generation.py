@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from service.contracts.generation import Delta, GenerateRequest, GenerateResponse, Message, Output, Usage
@@ -31,7 +32,7 @@ class Generation:
             tasks = [group.create_task(self._complete(i, body)) for i, body in enumerate(self._bodies())]
         return self._respond([task.result() for task in tasks])
 
-    async def stream(self) -> AsyncIterator[Delta | GenerateResponse]:
+    async def stream(self) -> AsyncGenerator[Delta | GenerateResponse]:
         """Pieces of text as they come, from all prompts at once; at the end the whole response."""
         events: asyncio.Queue[Delta | Output | BaseException] = asyncio.Queue()
         bodies = self._bodies()
@@ -49,6 +50,8 @@ class Generation:
         finally:
             for task in tasks:
                 task.cancel()
+            # The engine must be rid of the requests before the lease ends.
+            await asyncio.gather(*tasks, return_exceptions=True)
         yield self._respond(sorted(outputs, key=lambda output: output.index))
 
     def _bodies(self) -> list[dict[str, Any]]:
@@ -82,17 +85,17 @@ class Generation:
         usage: dict[str, Any] = {}
         try:
             async with self._slots:
-                async for payload in self._engine.stream(
-                    _ROUTE, body | {"stream_options": {"include_usage": True}}
-                ):
-                    chunk = json.loads(payload)
-                    usage = chunk.get("usage") or usage
-                    for choice in chunk["choices"]:
-                        reason = choice.get("finish_reason") or reason
-                        piece = choice["delta"].get("content") or ""
-                        if piece:
-                            text += piece
-                            await events.put(Delta(model=self._model, index=index, text=piece))
+                payloads = self._engine.stream(_ROUTE, body | {"stream_options": {"include_usage": True}})
+                async with aclosing(payloads):
+                    async for payload in payloads:
+                        chunk = json.loads(payload)
+                        usage = chunk.get("usage") or usage
+                        for choice in chunk["choices"]:
+                            reason = choice.get("finish_reason") or reason
+                            piece = choice["delta"].get("content") or ""
+                            if piece:
+                                text += piece
+                                await events.put(Delta(model=self._model, index=index, text=piece))
             await events.put(_output(index, text, reason, usage))
         except Exception as error:
             await events.put(error)
@@ -115,11 +118,11 @@ def with_instruction(messages: list[Message], profile: Profile | None) -> list[d
     return [{"role": "system", "content": profile.instruction}, *plain]
 
 
-def check_length(max_tokens: int, context: int) -> None:
+def check_length(max_tokens: int, context: int, field: str = "max_tokens") -> None:
     """Raises ProblemError before anything is loaded for a request that can't fit."""
     if max_tokens >= context:
-        detail = f"max_tokens is {max_tokens}; the context, prompt included, has {context} tokens"
-        problem = FieldProblem(pointer="/max_tokens", detail=detail)
+        detail = f"{field} is {max_tokens}; the context, prompt included, has {context} tokens"
+        problem = FieldProblem(pointer=f"/{field}", detail=detail)
         raise ProblemError(422, "context-length-exceeded", detail, errors=[problem])
 
 

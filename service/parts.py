@@ -7,7 +7,7 @@ import httpx2
 import redis
 from fastapi import Depends, Request
 
-from service.connection import connect, connect_async
+from service.connection import GATEWAY_ATTEMPTS, connect, connect_async
 from service.engines.router import EngineRouter
 from service.languages.profile import Profiles
 from service.queue import JobQueue
@@ -27,9 +27,14 @@ class Parts:
     engine_http: httpx2.AsyncClient
     profiles: Profiles
 
+    async def close(self) -> None:
+        await self.engine_http.aclose()
+        await self.router.close()
+        self.redis.close()
+
 
 def make_parts(settings: Settings) -> Parts:
-    connection = connect(settings.redis_url)
+    connection = connect(settings.redis_url, GATEWAY_ATTEMPTS)
     store = Store(settings.store_root)
     return Parts(
         settings=settings,

@@ -1,5 +1,6 @@
-"""Which parts of the service are alive: workers announce themselves in Redis under keys that expire."""
+"""Which parts of the service are alive: workers announce themselves in Redis until a time that they renew."""
 
+import time
 from typing import Any
 
 from redis import Redis
@@ -7,25 +8,34 @@ from redis.exceptions import RedisError
 
 from service.contracts.engine import Readiness
 
-MERGE_WORKER = "polymerge:alive:merge:"
-SERVE_WORKER = "polymerge:alive:serve:"
+_MERGE_WORKERS = "polymerge:alive:merge"
+_SERVE_WORKERS = "polymerge:alive:serve"
+"""Sorted sets: workers by the time until which they count as alive."""
 _MERGE_SECONDS = 25
 """A busy merge worker beats every five seconds, an idle one every five to ten."""
 _SERVE_SECONDS = 10
 
 
 def announce_merge_worker(redis: Any, name: str) -> None:
-    redis.set(MERGE_WORKER + name, 1, ex=_MERGE_SECONDS)
+    _announce(redis, _MERGE_WORKERS, name, _MERGE_SECONDS)
+
+
+def withdraw_merge_worker(redis: Any, name: str) -> None:
+    redis.zrem(_MERGE_WORKERS, name)
 
 
 def announce_serve_worker(redis: Any, name: str) -> None:
-    redis.set(SERVE_WORKER + name, 1, ex=_SERVE_SECONDS)
+    _announce(redis, _SERVE_WORKERS, name, _SERVE_SECONDS)
+
+
+def withdraw_serve_worker(redis: Any, name: str) -> None:
+    redis.zrem(_SERVE_WORKERS, name)
 
 
 def readiness(redis: "Redis") -> Readiness:
     """What the service can do right now, and what is missing."""
     try:
-        merge, generate = (_any(redis, prefix) for prefix in (MERGE_WORKER, SERVE_WORKER))
+        merge, generate = (_any(redis, workers) for workers in (_MERGE_WORKERS, _SERVE_WORKERS))
     except RedisError as error:
         return Readiness(merge=False, generate=False, redis=False, detail=[f"Redis is away: {error}"])
     detail = [] if merge else ["no merge worker is running: start one with `polymerge worker merge`"]
@@ -33,5 +43,13 @@ def readiness(redis: "Redis") -> Readiness:
     return Readiness(merge=merge, generate=generate, redis=True, detail=detail)
 
 
-def _any(redis: "Redis", prefix: str) -> bool:
-    return next(iter(redis.scan_iter(match=prefix + "*", count=1000)), None) is not None
+def _announce(redis: Any, workers: str, name: str, seconds: int) -> None:
+    """`redis` may be a pipeline."""
+    now = time.time()
+    redis.zremrangebyscore(workers, "-inf", now)
+    redis.zadd(workers, {name: now + seconds})
+    redis.expire(workers, seconds)
+
+
+def _any(redis: "Redis", workers: str) -> bool:
+    return redis.zcount(workers, time.time(), "+inf") > 0

@@ -1,8 +1,8 @@
 """The index of the store in Redis: what exists and under which aliases. Rebuilt from disk at any time."""
 
 import re
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 
 from redis import Redis
 
@@ -28,32 +28,33 @@ class Registry:
         self._redis = redis
 
     def reindex(self) -> int:
-        """Make the index equal to the store; returns how many models there are."""
-        models: dict[Any, Any] = {
-            item.id: summarise(item).model_dump_json() for item in self.store.manifests()
-        }
-        aliases: dict[Any, Any] = {
-            name: target for name, target in self.store.aliases().items() if target in models
-        }
-        with self._redis.pipeline() as pipe:
-            pipe.delete(MODELS, ALIASES)
-            if models:
-                pipe.hset(MODELS, mapping=models)
-            if aliases:
-                pipe.hset(ALIASES, mapping=aliases)
-            pipe.execute()
-        return len(models)
+        """Make the index equal to the store; returns how many models there are.
 
-    def add(self, manifest: Manifest, name: str | None = None) -> None:
-        """Index a model that the store has, and point `name` at it."""
+        Nothing that is in the store is out of the index meanwhile: workers may be adding to both.
+        """
+        count = 0
+        for manifest in self.store.manifests():
+            self._redis.hset(MODELS, manifest.id, summarise(manifest).model_dump_json())
+            count += 1
+        for model_id in map(text, self._redis.hkeys(MODELS)):
+            if not self.store.has(model_id):
+                self._redis.hdel(MODELS, model_id)
+        # Aliases are written to the store first: one that was listed here and is not there now is gone.
+        listed = self.aliases()
+        kept = {name: target for name, target in self.store.aliases().items() if self.store.has(target)}
+        for name in listed.keys() - kept.keys():
+            self._redis.hdel(ALIASES, name)
+        for name, target in kept.items():
+            self._redis.hset(ALIASES, name, target)
+        return count
+
+    def add(self, manifest: Manifest, names: Iterable[str] = ()) -> None:
+        """Index a model that the store has, and point `names` at it."""
         self._redis.hset(MODELS, manifest.id, summarise(manifest).model_dump_json())
-        if name:
+        for name in names:
             self.set_alias(name, manifest.id)
 
     def set_alias(self, name: str, model_id: str) -> None:
-        """Raises ValueError for a name that looks like a model's id."""
-        if re.fullmatch(MODEL_ID_PATTERN, name):
-            raise ValueError(f"'{name}' looks like a model's id; choose another alias")
         self.store.set_alias(name, model_id)
         self._redis.hset(ALIASES, name, model_id)
 

@@ -8,7 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Settings(BaseModel):
-    """Every field is an environment variable: POLYMERGE_ and the name in capitals; REDIS_URL as it is."""
+    """Every field is an environment variable: POLYMERGE_ and the name in capitals; REDIS_URL as it is.
+
+    A variable that is empty counts as unset.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -27,7 +30,7 @@ class Settings(BaseModel):
     max_model_len: int = Field(default=2048, ge=16)
     """Context that engines are started with, at most what the model allows."""
     engine_host: str = "127.0.0.1"
-    """Where engines listen and the gateway finds them. Nothing guards the port: loopback or a private network."""
+    """Where engines listen and the gateway finds them. Nothing guards the port: a private network at most."""
     engine_memory_bytes: int = Field(default=512 * 1024 * 1024, ge=1)
     """KV cache of a CPU engine."""
     engine_start_seconds: float = 600.0
@@ -48,10 +51,9 @@ class Settings(BaseModel):
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
         """Raises pydantic's ValidationError, which names the variable's field, on a bad value."""
         values = {
-            name: environment[variable]
+            name: value
             for name in cls.model_fields
-            if (variable := "REDIS_URL" if name == "redis_url" else f"POLYMERGE_{name.upper()}")
-            in environment
+            if (value := environment.get("REDIS_URL" if name == "redis_url" else f"POLYMERGE_{name.upper()}"))
         }
         settings = cls.model_validate(values)
         return settings.model_copy(update={"data": settings.data.resolve()})

@@ -2,12 +2,13 @@
 
     models/<id>/    Hugging Face layout and manifest.json, present only when complete
     aliases/<name>  one line, the id
-    staging/<job>/  work under way
+    staging/<work>/ work under way
 
 A model is written into staging, its manifest last, everything synced, and renamed into place: it is there
 whole or not at all. Ids follow from recipe or content, so committing the same model twice is harmless.
 """
 
+import logging
 import os
 import shutil
 import tempfile
@@ -17,6 +18,8 @@ from pathlib import Path
 from service.contracts.model import Manifest
 
 MANIFEST = "manifest.json"
+
+log = logging.getLogger("polymerge.store")
 
 
 class Store:
@@ -28,15 +31,19 @@ class Store:
         for folder in (self._models, self._aliases, self._staging):
             folder.mkdir(parents=True, exist_ok=True)
 
-    def stage(self, job: str) -> Path:
-        """An empty folder for this job's work; what an earlier attempt left there is removed."""
-        folder = self._staging / job
-        shutil.rmtree(folder, ignore_errors=True)
+    def stage(self, work: str) -> Path:
+        """A new folder for work of this name; one that is there is removed."""
+        self.discard(work)
+        folder = self._staging / work
         folder.mkdir(parents=True)
         return folder
 
-    def discard(self, job: str) -> None:
-        shutil.rmtree(self._staging / job, ignore_errors=True)
+    def staged(self) -> list[str]:
+        """The names of all work in staging."""
+        return [folder.name for folder in self._staging.iterdir() if folder.is_dir()]
+
+    def discard(self, work: str) -> None:
+        shutil.rmtree(self._staging / work, ignore_errors=True)
 
     def commit(self, staging: Path, manifest: Manifest) -> Path:
         """Publish `staging` under the manifest's id; if that model exists, the new copy is dropped."""
@@ -50,7 +57,7 @@ class Store:
         except OSError:
             if not self.has(manifest.id):
                 raise
-            shutil.rmtree(staging)
+            shutil.rmtree(staging, ignore_errors=True)
         _sync(self._models)
         return target
 
@@ -65,9 +72,12 @@ class Store:
         return Manifest.model_validate_json((self.path(model_id) / MANIFEST).read_bytes())
 
     def manifests(self) -> Iterator[Manifest]:
-        for folder in sorted(self._models.iterdir()):
-            if self.has(folder.name):
-                yield self.manifest(folder.name)
+        """Of every model; one whose manifest is damaged is left out."""
+        for path in sorted(self._models.glob(f"*/{MANIFEST}")):
+            try:
+                yield self.manifest(path.parent.name)
+            except (OSError, ValueError) as error:
+                log.error("model %s is left out, its manifest can't be read: %s", path.parent.name, error)
 
     def set_alias(self, name: str, model_id: str) -> None:
         """Point `name` at the model, atomically."""

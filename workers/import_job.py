@@ -16,7 +16,7 @@ def run_import(job: Job, store: Store, settings: Settings, watch: Watch) -> Mani
     """Make and publish the model of `job`. Raises Refused or JobCancelled."""
     request = ImportRequest.model_validate(job.request)
     base = store.manifest(request.base) if request.base else None
-    staging = store.stage(job.id)
+    staging = store.stage(job.staging)
     expected = 0
     finished = 0
 

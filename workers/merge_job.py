@@ -22,6 +22,7 @@ from workers.merging.checkpoint import CheckpointWriter
 from workers.merging.config import merged_config
 from workers.merging.engine import merge
 from workers.open_model import open_model
+from workers.serving.intact import check_intact
 from workers.watch import Watch
 
 _OWN_FILES = {"adapter_config.json", "README.md", "model.safetensors.index.json"}
@@ -31,10 +32,14 @@ class NoSpace(Exception):
     """The disk has too little room for the result."""
 
 
+class DamagedSource(Exception):
+    """A model that is to be merged has lost files, or parts of them, since it was registered."""
+
+
 def run_merge(job: Job, store: Store, settings: Settings, watch: Watch) -> Manifest:
     """Make and publish the model of `job`; a model that is there already is returned as it is.
 
-    Raises Refused, NotFinite, NoSpace or JobCancelled; staging is the caller's to discard then.
+    Raises Refused, DamagedSource, NotFinite, NoSpace or JobCancelled; the caller discards staging then.
     """
     recipe = validate_recipe(job.request["recipe"])
     seed = int(job.request["seed"])
@@ -43,14 +48,15 @@ def run_merge(job: Job, store: Store, settings: Settings, watch: Watch) -> Manif
         return store.manifest(target)
     manifests = {ref: store.manifest(ref) for ref in recipe.references()}
     plan = make_plan(recipe, {ref: item.tensors for ref, item in manifests.items()}, seed)
+    _check_sources(manifests, store)
     _check_space(store.root, plan)
-    staging = store.stage(job.id)
+    staging = store.stage(job.staging)
     device = _device(settings.device)
     _write_weights(plan, store, staging, settings, watch, device)
     _carry_files(manifests[plan.donor], store.path(plan.donor), staging, plan)
     manifest = _describe(target, recipe, seed, plan, manifests, staging, device)
     store.commit(staging, manifest)
-    return manifest
+    return store.manifest(target)
 
 
 def _write_weights(
@@ -71,6 +77,15 @@ def _write_weights(
     for _ in results:
         pass
     writer.close()
+
+
+def _check_sources(manifests: dict[str, Manifest], store: Store) -> None:
+    bases = {item.base: store.manifest(item.base) for item in manifests.values() if item.base}
+    for ref, manifest in (manifests | bases).items():
+        try:
+            check_intact(manifest, store.path(ref))
+        except ValueError as error:
+            raise DamagedSource(str(error)) from None
 
 
 def _check_space(root: Path, plan: Plan) -> None:

@@ -7,20 +7,21 @@ from types import FrameType
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import RedisError
 from rq import Queue, Worker
 from rq.job import Job as RqJob
 
 from service.connection import connect
 from service.contracts.job import Job, JobError
 from service.contracts.model import Manifest
-from service.queue import QUEUE, JobQueue
-from service.readiness import announce_merge_worker
+from service.queue import QUEUE, JobQueue, UnknownJob
+from service.readiness import announce_merge_worker, withdraw_merge_worker
 from service.recipes.refusal import Refused
 from service.registry import Registry
 from service.settings import Settings
 from service.store import Store
 from workers.import_job import run_import
-from workers.merge_job import NoSpace, run_merge
+from workers.merge_job import DamagedSource, NoSpace, run_merge
 from workers.merging.engine import NotFinite
 from workers.parent_death import die_with_parent
 from workers.watch import JobCancelled, Watch
@@ -35,49 +36,92 @@ _LOST_SECONDS = 20
 class MergeWorker(Worker):
     """rq's worker with seconds instead of minutes for a lost job, and our records kept in step."""
 
+    store: Store
+
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
         super().heartbeat(timeout, pipeline=pipeline)
         announce_merge_worker(pipeline if pipeline is not None else self.connection, self.name)
+
+    def register_death(self) -> None:
+        super().register_death()
+        withdraw_merge_worker(self.connection, self.name)
 
     def get_heartbeat_ttl(self, job: RqJob, working_time: float = 0.0) -> int:
         return _LOST_SECONDS
 
     def clean_registries(self) -> None:
+        for queue in self.queues:
+            # rq's lock would outlive a worker that was killed while it held it by a quarter of an hour.
+            if self.connection.ttl(queue.registry_cleaning_key) > _LOST_SECONDS:
+                self.connection.expire(queue.registry_cleaning_key, _LOST_SECONDS)
         super().clean_registries()
-        JobQueue(self.connection).reconcile()
+        jobs = JobQueue(self.connection)
+        jobs.reconcile()
+        _sweep(jobs, self.store)
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
-        """Stop at once: another worker, or this one after a restart, takes the job up again."""
+        """Stop at once, in the middle of a job too."""
         if self.horse_pid:
             self.kill_horse()
-            self.wait_for_horse()
             raise SystemExit
         super().request_stop(signum, frame)
 
+    def execute_job(self, job: RqJob, queue: Queue) -> None:
+        try:
+            super().execute_job(job, queue)
+        except SystemExit:
+            self.wait_for_horse()
+            self._give_back(job, queue)
+            raise
+
+    def _give_back(self, job: RqJob, queue: Queue) -> None:
+        """Queue the job that we were stopped in again, at no cost to its retries."""
+        if job.get_status() in ("finished", "failed"):
+            return
+        job.retries_left = (job.retries_left or 0) + 1
+        self.handle_job_failure(job, queue, execution=self.execution)
+        jobs = JobQueue(self.connection)
+        jobs.give_back(jobs.get(job.id))
+
 
 def run_job(job_id: str) -> None:
-    """What rq runs, in the job's own process: one attempt at a job of ours."""
+    """What rq runs, in the job's own process: one attempt at a job of ours.
+
+    Raises RedisError, after which rq tries again; whatever else goes wrong is the job's end.
+    """
     die_with_parent(_worker_pid)
     settings = Settings.from_environment()
     redis = connect(settings.redis_url)
-    queue = JobQueue(redis)
+    queue, store = JobQueue(redis), Store(settings.store_root)
     job = queue.start(job_id, _worker_name())
     if job.finished:
         return
-    store = Store(settings.store_root)
+    log.info("%s %s begins, attempt %d", job.kind, job.id, job.attempt)
+    _sweep(queue, store)
     try:
-        if queue.cancelled(job_id):
-            raise JobCancelled
-        manifest = _run(job, store, settings, Watch(queue, job_id))
-        Registry(store, redis).add(manifest, job.name)
-        queue.finish(job_id, "succeeded", model=manifest.id)
-    except JobCancelled:
-        queue.finish(job_id, "cancelled")
-    except Exception as error:
-        log.exception("job %s failed", job_id)
-        queue.finish(job_id, "failed", error=_explain(error))
+        ended = _attempt(job, queue, store, settings, Registry(store, redis))
+        log.info("%s %s %s", ended.kind, ended.id, ended.state)
     finally:
-        store.discard(job_id)
+        store.discard(job.staging)
+
+
+def _attempt(job: Job, queue: JobQueue, store: Store, settings: Settings, registry: Registry) -> Job:
+    try:
+        watch = Watch(queue, job)
+        watch.check()
+        manifest = _run(job, store, settings, watch)
+        registry.add(manifest, queue.names(job))
+        ended = queue.finish(job, "succeeded", model=manifest.id)
+        # Names of requests that joined the job after that; now that it has ended, none does any more.
+        registry.add(manifest, queue.names(job))
+        return ended
+    except JobCancelled:
+        return queue.finish(job, "cancelled")
+    except RedisError:
+        raise
+    except Exception as error:
+        log.exception("%s %s failed", job.kind, job.id)
+        return queue.finish(job, "failed", error=_explain(error))
 
 
 def _run(job: Job, store: Store, settings: Settings, watch: Watch) -> Manifest:
@@ -87,10 +131,28 @@ def _run(job: Job, store: Store, settings: Settings, watch: Watch) -> Manifest:
 
 
 def _explain(error: Exception) -> JobError:
-    kinds = {Refused: "invalid-source", NotFinite: "not-finite", NoSpace: "no-space", OSError: "input-output"}
+    kinds = {
+        Refused: "invalid-source",
+        DamagedSource: "damaged-source",
+        NotFinite: "not-finite",
+        NoSpace: "no-space",
+        OSError: "input-output",
+    }
     slug = next((slug for kind, slug in kinds.items() if isinstance(error, kind)), "internal")
     detail = str(error) or type(error).__name__
     return JobError(type=slug, detail=detail if slug != "internal" else f"{type(error).__name__}: {detail}")
+
+
+def _sweep(queue: JobQueue, store: Store) -> None:
+    """Discard what attempts that were killed have left in staging."""
+    for staging in store.staged():
+        job_id, _, attempt = staging.partition(".")
+        try:
+            job = queue.get(job_id)
+        except UnknownJob:
+            continue
+        if job.finished or int(attempt) < job.attempt:
+            store.discard(staging)
 
 
 def _worker_name() -> str:
@@ -102,7 +164,7 @@ _worker_pid = os.getpid()
 
 
 def make_worker(redis: "Redis") -> MergeWorker:
-    return MergeWorker(
+    worker = MergeWorker(
         [Queue(QUEUE, connection=redis, serializer="json")],
         connection=redis,
         serializer="json",
@@ -112,13 +174,16 @@ def make_worker(redis: "Redis") -> MergeWorker:
         worker_ttl=20,
         log_job_description=False,
     )
+    worker.store = Store(Settings.from_environment().store_root)
+    return worker
 
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     settings = Settings.from_environment()
-    redis = connect(settings.redis_url)
-    make_worker(redis).work()
+    log.info("taking jobs for the store %s", settings.store_root)
+    # At INFO, rq tells of its maintenance every few seconds.
+    make_worker(connect(settings.redis_url)).work(logging_level="WARNING")
 
 
 if __name__ == "__main__":

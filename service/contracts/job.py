@@ -49,6 +49,11 @@ class Job(BaseModel):
     def finished(self) -> bool:
         return self.state in TERMINAL_STATES
 
+    @property
+    def staging(self) -> str:
+        """What the folder that this attempt works in is called; no two attempts share one."""
+        return f"{self.id}.{self.attempt}"
+
 
 class JobEvent(BaseModel):
     """One line of a job's event log. `id` is the id in the Redis stream, hence usable as Last-Event-ID."""

@@ -3,7 +3,7 @@
 from math import isfinite
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 MAX_MODELS = 64
 MAX_SLICES = 1024
@@ -83,7 +83,22 @@ def _none_is_empty(raw: object) -> object:
     return {} if raw is None else raw
 
 
-Setting = Annotated[tuple[Condition, ...], BeforeValidator(parse_setting), PlainSerializer(dump_setting)]
+_VALUE_SCHEMA: dict[str, Any] = {
+    "anyOf": [{"type": ["number", "boolean"]}, {"type": "array", "items": {"type": ["number", "boolean"]}}]
+}
+_CONDITION_SCHEMA = {
+    "type": "object",
+    "properties": {"filter": {"type": ["string", "null"]}, "value": _VALUE_SCHEMA},
+    "required": ["value"],
+    "additionalProperties": False,
+}
+_SETTING_SCHEMA = {"anyOf": [*_VALUE_SCHEMA["anyOf"], {"type": "array", "items": _CONDITION_SCHEMA}]}
+Setting = Annotated[
+    tuple[Condition, ...],
+    BeforeValidator(parse_setting),
+    PlainSerializer(dump_setting),
+    WithJsonSchema(_SETTING_SCHEMA),
+]
 Parameters = Annotated[dict[str, Setting], BeforeValidator(_none_is_empty)]
 DType = Annotated[str, BeforeValidator(_parse_dtype), Field(pattern="^(float32|float16|bfloat16)$")]
 Reference = Annotated[str, Field(min_length=1, max_length=512)]

@@ -60,7 +60,7 @@ class EngineBoard:
         asked: list[Any] = self._redis.zrange(keys.DEMAND, 0, -1, withscores=True)
         for raw, since in asked:
             model = text(raw)
-            if self._redis.exists(keys.waiting(model)):
+            if self._redis.exists(keys.waiting(model)) and not self._redis.exists(keys.load_error(model)):
                 wanted.append((model, now - since))
             else:
                 self._redis.zrem(keys.DEMAND, raw)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from service.connection import text
 from service.contracts.engine import Engine
@@ -58,7 +59,9 @@ class EngineRouter:
             renewal.cancel()
             with suppress(asyncio.CancelledError):
                 await renewal
-            await asyncio.shield(self._redis.zrem(keys.leases(lease.engine), lease.id))
+            # With Redis away the lease runs out by itself; the answer need not be lost.
+            with suppress(RedisError):
+                await asyncio.shield(self._redis.zrem(keys.leases(lease.engine), lease.id))
 
     async def engines(self) -> list[Engine]:
         """Every engine alive, with the number of requests it is running."""
@@ -71,6 +74,9 @@ class EngineRouter:
             leases = await self._redis.zcount(keys.leases(engine_id), time.time(), "+inf")
             found.append(Engine.model_validate_json(raw).model_copy(update={"leases": leases}))
         return found
+
+    async def close(self) -> None:
+        await self._redis.aclose()
 
     async def _take(self, model: str) -> Lease | None:
         for engine_id in await self._engine_ids():
@@ -101,7 +107,8 @@ class EngineRouter:
         while True:
             await asyncio.sleep(_RENEW_SECONDS)
             expiry: dict[Any, float] = {lease.id: time.time() + _LEASE_SECONDS}
-            await self._redis.zadd(keys.leases(lease.engine), expiry, xx=True)
+            with suppress(RedisError):
+                await self._redis.zadd(keys.leases(lease.engine), expiry, xx=True)
 
     async def _engine_ids(self) -> list[str]:
         return sorted(text(raw) for raw in await self._redis.smembers(keys.ENGINES))

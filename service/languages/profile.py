@@ -6,6 +6,7 @@ import langcodes
 from pydantic import BaseModel, ConfigDict
 
 _BUILT_IN = Path(__file__).parent / "profiles"
+_NO_LANGUAGE = {None, "und", "mul", "zxx", "mis"}
 
 
 class Profile(BaseModel):
@@ -34,17 +35,34 @@ class Profiles:
         return [self._profiles[tag] for tag in sorted(self._profiles)]
 
     def get(self, tag: str) -> Profile:
-        """The profile of a tag, of its language (fr for fr-CA), or a general one. Raises NotALanguage."""
+        """The profile of a tag, of its language in the same script (fr for fr-CA), or a general one.
+
+        Raises NotALanguage.
+        """
         language = parse_tag(tag)
-        exact = self._profiles.get(language.to_tag()) or self._profiles.get(language.language or "")
-        return exact or _general(language)
+        exact = self._profiles.get(language.to_tag())
+        return exact or self._of_language(language) or _general(language)
+
+    def _of_language(self, language: langcodes.Language) -> Profile | None:
+        profile = self._profiles.get(language.language or "")
+        return (
+            profile if profile and _script(langcodes.Language.get(profile.tag)) == _script(language) else None
+        )
 
 
 def parse_tag(tag: str) -> langcodes.Language:
-    """Raises NotALanguage for a malformed tag and for subtags that nobody registered."""
+    """Raises NotALanguage for a malformed tag, for subtags that nobody registered, and for "no language"."""
     if not langcodes.tag_is_valid(tag):
         raise NotALanguage(f"'{tag}' is no BCP-47 language tag; examples: en, fr, pt-BR, zh-Hant")
-    return langcodes.Language.get(tag)
+    language = langcodes.Language.get(tag)
+    if language.language in _NO_LANGUAGE:
+        raise NotALanguage(f"'{tag}' names no language to answer in; examples: en, fr, pt-BR, zh-Hant")
+    return language
+
+
+def _script(language: langcodes.Language) -> str | None:
+    """The one given, else the one that the language is usually written in."""
+    return language.maximize().script
 
 
 def _general(language: langcodes.Language) -> Profile:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 
 from fastapi import APIRouter
 from fastapi.responses import Response
@@ -42,9 +42,9 @@ async def generate(request: GenerateRequest, parts: Wired) -> Response:
 
 async def _events(generation: Generation, stack: AsyncExitStack) -> AsyncIterator[bytes]:
     """The stream holds the lease until it ends, however it ends."""
-    async with stack:
+    async with stack, aclosing(generation.stream()) as items:
         try:
-            async for item in generation.stream():
+            async for item in items:
                 name = "delta" if isinstance(item, Delta) else "done"
                 yield format_sse_event(data_str=json.dumps(item.model_dump(mode="json")), event=name)
         except Exception as error:

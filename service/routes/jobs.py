@@ -44,7 +44,7 @@ async def job_events(
     request: Request,
     parts: Wired,
     accept: Annotated[str, Header()] = "application/json",
-    last_event_id: Annotated[str, Header(pattern=r"^\d+(-\d+)?$")] = "0",
+    last_event_id: Annotated[str, Header(pattern=r"^\d{1,19}(-\d{1,19})?$")] = "0",
 ) -> Response:
     """The event log; with `Accept: text/event-stream` followed live, from Last-Event-ID on."""
     events = await run_in_threadpool(parts.jobs.events, job_id, last_event_id)

@@ -1,6 +1,7 @@
 """Merges: a recipe in, a job out."""
 
 import shutil
+from math import prod
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -12,8 +13,9 @@ from service.contracts.model import Model
 from service.contracts.names import AliasName
 from service.contracts.plan import PlanSummary
 from service.contracts.recipe import Recipe
-from service.errors import ProblemError
+from service.errors import ProblemError, no_such_cursor
 from service.parts import Parts, Wired
+from service.queue import UnknownJob
 from service.recipes.accept import Accepted, accept
 from service.recipes.digest import canonical
 from service.recipes.parse import MAX_RECIPE_BYTES
@@ -22,20 +24,18 @@ from service.routes.accepted import accepted
 
 router = APIRouter(tags=["merges"])
 
-_RECIPE_SCHEMA = Recipe.model_json_schema()
+_AT = "#/paths/~1merges/post/requestBody/content/application~1json/schema"
 _RECIPE_BODY = {
     "requestBody": {
         "required": True,
         "description": "A mergekit recipe, as YAML or JSON, naming registered models by id or alias.",
         "content": {
-            "application/yaml": {"schema": {"type": "string"}},
-            "application/json": {
-                "schema": Recipe.model_json_schema(ref_template="#/components/schemas/{model}")
-            },
+            # The body is read by hand, for YAML, so that its schema is not among the document's components.
+            "application/json": {"schema": Recipe.model_json_schema(ref_template=_AT + "/$defs/{model}")},
+            "application/yaml": {"schema": {"$ref": _AT}},
         },
     }
 }
-_RECIPE_BODY["requestBody"]["content"]["application/json"]["schema"].pop("$defs", None)  # type: ignore[index]
 
 
 @router.post(
@@ -62,7 +62,10 @@ def list_merges(
     parts: Wired, cursor: str | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 100
 ) -> JobPage:
     """Merge jobs, newest first."""
-    jobs, following = parts.jobs.page("merge", cursor, limit)
+    try:
+        jobs, following = parts.jobs.page("merge", cursor, limit)
+    except UnknownJob:
+        raise no_such_cursor(str(cursor)) from None
     return JobPage(items=jobs, next_cursor=following)
 
 
@@ -80,10 +83,9 @@ def _submit(parts: Parts, text: bytes, name: str | None, seed: int, dry_run: boo
     free = shutil.disk_usage(parts.store.root).free
     exists = parts.store.has(merge.model_id)
     if dry_run:
-        return JSONResponse(_summarise(merge, exists, free).model_dump())
+        return JSONResponse(_summarise(parts, merge, exists, free).model_dump())
     if exists:
-        if name:
-            parts.registry.set_alias(name, merge.model_id)
+        parts.registry.add(parts.store.manifest(merge.model_id), [name] if name else [])
         return JSONResponse(parts.registry.get(merge.model_id).model_dump(mode="json"))
     needed = merge.plan.bytes_written
     if free < needed:
@@ -94,10 +96,14 @@ def _submit(parts: Parts, text: bytes, name: str | None, seed: int, dry_run: boo
     return accepted(parts.jobs.submit("merge", request, model=merge.model_id, name=name))
 
 
-def _summarise(merge: Accepted, exists: bool, free: int) -> PlanSummary:
+def _summarise(parts: Parts, merge: Accepted, exists: bool, free: int) -> PlanSummary:
     plan = merge.plan
-    parameters = sum(task.numel for task in plan.tasks)
-    readers = len(set(plan.sources) | ({plan.origin} if plan.origin else set()))
+    tables = {model: parts.store.manifest(model).tensors for model in plan.models}
+    reads = [
+        tables[ref.model][ref.name]
+        for task in plan.tasks
+        for ref in [*task.sources, *([task.origin] if task.origin else [])]
+    ]
     return PlanSummary(
         model=merge.model_id,
         exists=exists,
@@ -107,8 +113,8 @@ def _summarise(merge: Accepted, exists: bool, free: int) -> PlanSummary:
         donor=plan.donor,
         seed=merge.seed,
         tensors=len(plan.tasks),
-        parameters=parameters,
-        bytes_read=readers * sum(task.numel * ITEM_BYTES[task.dtype] for task in plan.tasks),
+        parameters=sum(task.numel for task in plan.tasks),
+        bytes_read=sum(prod(entry.shape) * ITEM_BYTES[entry.dtype] for entry in reads),
         bytes_written=plan.bytes_written,
         bytes_free=free,
     )

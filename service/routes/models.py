@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 
+from service.contracts.job import Job
 from service.contracts.model import Alias, AliasTarget, ImportRequest, Model, ModelPage
 from service.contracts.names import AliasName
-from service.contracts.problem import FieldProblem
-from service.errors import ProblemError
+from service.errors import no_such_cursor
 from service.parts import Wired
 from service.recipes.refusal import refuse
 from service.registry import UnknownModel
@@ -18,7 +18,7 @@ from service.sources.inspect import inspect_source
 router = APIRouter(tags=["models"])
 
 
-@router.post("/models", status_code=202)
+@router.post("/models", status_code=202, responses={202: {"model": Job}})
 def import_model(request: ImportRequest, parts: Wired) -> JSONResponse:
     """Register a source under the sources root: 202 with the job, or 422 for one that can't be used."""
     _check_languages(request, parts)
@@ -48,7 +48,7 @@ def list_models(
         if (language is None or language in model.languages)
         and (objective is None or objective == model.objective)
     ]
-    start = next((i + 1 for i, model in enumerate(found) if model.id == cursor), 0)
+    start = 0 if cursor is None else _after(cursor, found)
     page = found[start : start + limit]
     return ModelPage(items=page, next_cursor=page[-1].id if start + limit < len(found) else None)
 
@@ -66,17 +66,20 @@ def put_alias(name: AliasName, target: AliasTarget, parts: Wired) -> Alias:
         model = parts.registry.resolve(target.model)
     except UnknownModel as error:
         raise refuse("model", detail=str(error)) from None
-    try:
-        parts.registry.set_alias(name, model)
-    except ValueError as error:
-        problem = FieldProblem(pointer="/name", detail=str(error))
-        raise ProblemError(422, "invalid-request", str(error), errors=[problem]) from None
+    parts.registry.set_alias(name, model)
     return Alias(name=name, model=model)
 
 
 @router.get("/aliases")
 def list_aliases(parts: Wired) -> list[Alias]:
     return [Alias(name=name, model=model) for name, model in sorted(parts.registry.aliases().items())]
+
+
+def _after(cursor: str, models: list[Model]) -> int:
+    place = next((i for i, model in enumerate(models) if model.id == cursor), None)
+    if place is None:
+        raise no_such_cursor(cursor)
+    return place + 1
 
 
 def _check_languages(request: ImportRequest, parts: Wired) -> None:

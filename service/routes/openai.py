@@ -5,8 +5,8 @@ clients send many that a server may ignore.
 """
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -16,7 +16,8 @@ from starlette.concurrency import run_in_threadpool
 
 from service.addressing import Addressed, address
 from service.engine_client import EngineClient
-from service.errors import ProblemError, explain
+from service.errors import ProblemError, explain, openai_error
+from service.generation import check_length
 from service.parts import Parts, Wired
 
 router = APIRouter(tags=["openai"])
@@ -89,7 +90,9 @@ async def _read(request: Request) -> dict[str, Any]:
         if len(raw) > MAX_BODY_BYTES:
             raise ProblemError(413, "invalid-request", f"a request has at most {MAX_BODY_BYTES} bytes")
     try:
-        body = json.loads(raw)
+        body = json.loads(raw, parse_constant=_refuse_constant)
+        # Lone surrogates, in any of its texts, can be sent to nobody.
+        json.dumps(body, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise ProblemError(400, "invalid-request", "the body is not JSON") from None
     if not isinstance(body, dict):
@@ -97,11 +100,19 @@ async def _read(request: Request) -> dict[str, Any]:
     return body
 
 
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
 async def _address(parts: Parts, pinned: str | None, body: dict[str, Any]) -> Addressed:
     reference = pinned or body.get("model")
     if not isinstance(reference, str) or not reference:
         raise ProblemError(400, "invalid-request", "`model` is required: an id or alias from GET /v1/models")
-    return await run_in_threadpool(address, parts, reference)
+    found = await run_in_threadpool(address, parts, reference)
+    for field in ("max_tokens", "max_completion_tokens"):
+        if isinstance(body.get(field), int):
+            check_length(body[field], parts.settings.max_model_len, field)
+    return found
 
 
 def _only(body: dict[str, Any], fields: set[str]) -> dict[str, Any]:
@@ -120,21 +131,17 @@ async def _forward(parts: Parts, model: str, route: str, body: dict[str, Any]) -
 
 
 async def _relay(
-    first: str | None, payloads: AsyncIterator[str], stack: AsyncExitStack
+    first: str | None, payloads: AsyncGenerator[str], stack: AsyncExitStack
 ) -> AsyncIterator[bytes]:
-    async with stack:
+    """The stream holds the lease until the engine's own has been closed, however that comes."""
+    async with stack, aclosing(payloads):
         try:
             if first is not None:
                 yield _data(first)
             async for payload in payloads:
                 yield _data(payload)
         except Exception as error:
-            problem = explain(error)
-            yield _data(
-                json.dumps(
-                    {"error": {"message": problem.detail, "type": "server_error", "code": problem.slug}}
-                )
-            )
+            yield _data(json.dumps(openai_error(explain(error))))
         yield _data("[DONE]")
 
 

@@ -8,7 +8,7 @@ from redis.exceptions import RedisError
 
 from service.contracts.engine import Engine
 from service.engines.board import EngineBoard
-from service.readiness import announce_serve_worker
+from service.readiness import announce_serve_worker, withdraw_serve_worker
 
 log = logging.getLogger("polymerge.serve_worker")
 
@@ -51,3 +51,4 @@ class Heartbeat(threading.Thread):
         self._ended.set()
         self.join()
         self._board.withdraw(self._engine)
+        withdraw_serve_worker(self._redis, self._engine.worker)

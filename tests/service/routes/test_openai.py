@@ -1,0 +1,95 @@
+"""OpenAI's routes before any engine is reached: the listing, and errors as OpenAI's clients expect them."""
+
+from typing import Any
+
+import pytest
+from httpx2 import Response
+
+from .conftest import MODELS, Gateway, assert_nothing_done
+
+CHAT: dict[str, Any] = {"model": "safety", "messages": [{"role": "user", "content": "Hello?"}]}
+
+
+def error_of(answer: Response, status: int) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json().keys() == {"error"}
+    error: dict[str, Any] = answer.json()["error"]
+    assert error.keys() == {"message", "type", "param", "code"}
+    assert error["message"]
+    return error
+
+
+def test_every_model_is_listed_under_its_id_and_its_names(gateway: Gateway) -> None:
+    listing = gateway.client.get("/v1/models").json()
+
+    assert listing["object"] == "list"
+    assert {item["id"]: item["root"] for item in listing["data"]} == {
+        name: ident for alias, ident in MODELS.items() for name in (alias, ident)
+    }
+    assert all(item["object"] == "model" and item["created"] > 0 for item in listing["data"])
+    pinned = gateway.client.get("/models/safety/v1/models").json()["data"]
+    assert [item["id"] for item in pinned] == [MODELS["safety"], "safety"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("change", "code", "param"),
+    [
+        ({"messages": []}, "invalid-request", None),
+        ({"messages": "Hello?"}, "invalid-request", None),
+        ({"model": None}, "invalid-request", None),
+        ({"model": 7}, "invalid-request", None),
+        ({"model": "safety@klingonese"}, "unknown-language", "model"),
+        ({"max_tokens": 2048}, "context_length_exceeded", "max_tokens"),
+        ({"max_completion_tokens": 10**30}, "context_length_exceeded", "max_completion_tokens"),
+    ],
+)
+def test_a_bad_chat_request_is_400(
+    gateway: Gateway, change: dict[str, Any], code: str, param: str | None, stream: bool
+) -> None:
+    answer = gateway.client.post("/v1/chat/completions", json=CHAT | change | {"stream": stream})
+
+    error = error_of(answer, 400)
+    assert (error["type"], error["code"], error["param"]) == ("invalid_request_error", code, param)
+    assert_nothing_done(gateway)
+
+
+@pytest.mark.parametrize("prompt", [None, "", []])
+def test_a_completion_of_nothing_is_400(gateway: Gateway, prompt: object) -> None:
+    error_of(gateway.client.post("/v1/completions", json={"model": "safety", "prompt": prompt}), 400)
+    assert_nothing_done(gateway)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[]", b'"x"', b'{"model": "\\ud800"}', b'{"temperature": NaN}', b"[" * 100_000, b"\xff"],
+)
+def test_a_body_that_is_no_json_object_is_400(gateway: Gateway, body: bytes) -> None:
+    error_of(gateway.client.post("/v1/chat/completions", content=body), 400)
+    assert_nothing_done(gateway)
+
+
+def test_an_unknown_model_is_model_not_found(gateway: Gateway) -> None:
+    answers = [
+        gateway.client.post("/v1/chat/completions", json=CHAT | {"model": "safty"}),
+        gateway.client.post("/models/safty/v1/chat/completions", json=CHAT),
+    ]
+    for answer in answers:
+        error = error_of(answer, 404)
+        assert (error["code"], error["param"]) == ("model_not_found", "model")
+        assert "did you mean 'safety'" in error["message"]
+    error_of(gateway.client.get("/models/safty/v1/models"), 404)
+    assert_nothing_done(gateway)
+
+
+def test_a_model_that_no_engine_loads_is_a_server_error_to_be_tried_again(gateway: Gateway) -> None:
+    answer = gateway.client.post("/models/safety/v1/chat/completions", json=CHAT)
+
+    assert error_of(answer, 503)["type"] == "server_error"
+    assert int(answer.headers["retry-after"]) > 0
+
+
+def test_no_other_route_of_the_engines_is_reachable(gateway: Gateway) -> None:
+    for path in ("/v1/load_lora_adapter", "/collective_rpc", "/v1/embeddings", "/models/safety/v1/pause"):
+        assert gateway.client.post(path, json={}).status_code == 404

@@ -1,0 +1,61 @@
+"""The OpenAPI document is one."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.openapi.models import OpenAPI
+
+from service.app import create_app
+from service.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    return create_app(Settings()).openapi()
+
+
+def references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"]
+        for value in node.values():
+            yield from references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from references(value)
+
+
+def look_up(document: Any, reference: str) -> Any:
+    """What a JSON pointer in a URI fragment stands for. Raises KeyError."""
+    assert reference.startswith("#/")
+    for part in reference.removeprefix("#/").split("/"):
+        document = document[part.replace("~1", "/").replace("~0", "~")]
+    return document
+
+
+def test_it_is_valid_and_every_reference_resolves(document: dict[str, Any]) -> None:
+    OpenAPI.model_validate(document)
+    found = set(references(document))
+    assert len(found) > 20
+    for reference in found:
+        assert isinstance(look_up(document, reference), dict), reference
+
+
+def test_a_recipe_is_described_as_it_is_written(document: dict[str, Any]) -> None:
+    content = document["paths"]["/merges"]["post"]["requestBody"]["content"]
+    recipe = content["application/json"]["schema"]
+
+    assert look_up(document, content["application/yaml"]["schema"]["$ref"]) == recipe
+    assert {"merge_method", "models", "slices", "base_model", "parameters", "dtype"} <= recipe[
+        "properties"
+    ].keys()
+    setting = recipe["properties"]["parameters"]["additionalProperties"]["anyOf"]
+    assert {"type": ["number", "boolean"]} in setting
+
+
+def test_every_operation_says_what_an_error_looks_like(document: dict[str, Any]) -> None:
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    for operation in operations:
+        schema = operation["responses"]["4XX"]["content"]["application/json"]["schema"]
+        assert schema == {"$ref": "#/components/schemas/Problem"}
