@@ -1,19 +1,21 @@
-"""The sink on disk: safetensors shards laid out beforehand, filled in place through memory maps.
+"""The sink on disk: safetensors shards laid out beforehand, tensors written to their places.
 
-Results go straight into pages of the file: no tensor of the result is held in anonymous memory, and tensors
-may be filled in any order by any thread.
+No tensor of the result is held in anonymous memory, and rows may be written in any order by any thread.
+Written, not stored through a memory map: that is several times faster for pages of a new file.
 """
 
 import json
 import math
 import os
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from service.recipes.plan import TensorTask
-from workers.merging.engine import TORCH_DTYPES
+from workers.merging.engine import TORCH_DTYPES, Destination
+from workers.merging.weights import row_layout
 
 SHARD_BYTES = 5_000_000_000
 
@@ -29,7 +31,7 @@ class CheckpointWriter:
         shard_bytes: int = SHARD_BYTES,
     ) -> None:
         shards = _split(tasks, shard_bytes)
-        self._tensors: dict[str, Tensor] = {}
+        self._destinations: dict[str, Destination] = {}
         weight_map: dict[str, str] = {}
         for number, shard in enumerate(shards, 1):
             name = _shard_name(number, len(shards))
@@ -40,26 +42,38 @@ class CheckpointWriter:
             index = {"metadata": {"total_size": total}, "weight_map": weight_map}
             (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=1))
 
-    def allocate(self, task: TensorTask) -> Tensor:
+    def allocate(self, task: TensorTask) -> Destination:
         """The place of this tensor in its file."""
-        return self._tensors[task.name]
+        return self._destinations[task.name]
 
     def close(self) -> None:
         """Let go of the files."""
-        self._tensors.clear()
+        self._destinations.clear()
 
     def _lay_out(self, path: Path, tasks: list[TensorTask], metadata: dict[str, str]) -> None:
         header, offsets = _header(tasks, metadata)
         size = len(header) + sum(task.nbytes for task in tasks)
         with path.open("wb") as file:
             file.write(header)
-            # Claims the space: a write to a page of a full disk would kill the process.
+            # Claims the space, so that a full disk shows at once.
             os.posix_fallocate(file.fileno(), 0, size)
         mapped = torch.from_file(str(path), shared=True, size=size, dtype=torch.uint8)
         for task in tasks:
             start = len(header) + offsets[task.name]
             place = mapped[start : start + task.nbytes]
-            self._tensors[task.name] = place.view(TORCH_DTYPES[task.dtype]).reshape(task.shape)
+            tensor = place.view(TORCH_DTYPES[task.dtype]).reshape(task.shape)
+            row_bytes = row_layout(task.shape)[1] * tensor.itemsize
+            self._destinations[task.name] = Destination(tensor, partial(_write, path, start, row_bytes))
+
+
+def _write(path: Path, offset: int, row_bytes: int, start: int, rows: Tensor) -> None:
+    """Rows from `start` on of the tensor at `offset`."""
+    left = memoryview(rows.cpu().flatten().view(torch.uint8).numpy().data)
+    offset += start * row_bytes
+    with path.open("r+b", buffering=0) as file:
+        while left:
+            written = os.pwrite(file.fileno(), left, offset)
+            left, offset = left[written:], offset + written
 
 
 def _header(tasks: list[TensorTask], metadata: dict[str, str]) -> tuple[bytes, dict[str, int]]:

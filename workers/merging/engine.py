@@ -2,9 +2,9 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import isfinite
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from service.recipes.plan import Plan, TensorRef, TensorTask
 from workers.merging.counter_random import key_of
-from workers.merging.inputs import TILE_ELEMENTS, Inputs, Result, RunAll, Source, Tile
+from workers.merging.inputs import TILE_ELEMENTS, Inputs, Result, RunAll, Source, Tile, TileFunction
 from workers.merging.methods import load_method
 from workers.merging.weights import Weights, as_rows, whole_tensor
 
@@ -32,7 +32,18 @@ TORCH_DTYPES = {
 _LARGE_ELEMENTS = 4 * 1024 * 1024
 """From this size on all threads work on one tensor; smaller ones are merged side by side."""
 
-Allocate = Callable[[TensorTask], Tensor]
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a tensor of the result goes."""
+
+    tensor: Tensor
+    """The result, to be read once all rows are written."""
+    write: Callable[[int, Tensor], None]
+    """Rows from a start on, in the tensor's dtype, as in its two-dimensional view; any thread, any order."""
+
+
+Allocate = Callable[[TensorTask], Destination]
 
 
 class NotFinite(Exception):
@@ -43,16 +54,22 @@ class _Stopped(Exception):
     """Another thread has failed, or nobody wants the rest."""
 
 
-def new_tensor(task: TensorTask) -> Tensor:
-    """Fresh memory for a result; a sink on disk allocates in its file instead."""
-    return torch.empty(task.shape, dtype=TORCH_DTYPES[task.dtype])
+def in_memory(task: TensorTask) -> Destination:
+    """Fresh memory for a result; a sink on disk has a place in its file instead."""
+    tensor = torch.empty(task.shape, dtype=TORCH_DTYPES[task.dtype])
+    rows = as_rows(tensor)
+
+    def write(start: int, values: Tensor) -> None:
+        rows[start : start + len(values)].copy_(values)
+
+    return Destination(tensor, write)
 
 
 def merge(
     plan: Plan,
     weights: Mapping[str, Weights],
     *,
-    allocate: Allocate = new_tensor,
+    allocate: Allocate = in_memory,
     threads: int = 1,
     device: str = "cpu",
     tile_elements: int = TILE_ELEMENTS,
@@ -116,26 +133,41 @@ class _Bench:
     def merge_tensor(self, task: TensorTask, run_all: RunAll) -> Tensor:
         out = self.allocate(task)
         if not task.numel:
-            return out
+            return out.tensor
         if task.copied:
             (source,) = task.sources
-            out.copy_(whole_tensor(self.weights[source.model], source.name, task.shape, out.dtype))
+            copy = whole_tensor(self.weights[source.model], source.name, task.shape, out.tensor.dtype)
+            out.write(0, as_rows(copy))
             self.done(task.nbytes)
-            return out
-        inputs = self._inputs(task, run_all)
-        rows = as_rows(out)
-        apply = load_method(self.plan.method)(inputs, task.parameters, task.model_parameters)
+            return out.tensor
+        inputs, apply = self._prepare(task, run_all)
 
         def write(tile: Tile) -> None:
-            place = rows[tile.start : tile.stop]
-            place.copy_(apply(tile))
-            if not _is_finite(place):
+            rows = apply(tile).to(out.tensor.dtype)
+            if not _is_finite(rows):
                 raise NotFinite(f"{task.name}: the merge gives NaN or infinity; look at weights and sources")
-            self.done(place.nbytes)
+            out.write(tile.start, rows)
+            self.done(rows.nbytes)
 
         for _ in inputs.map(write):
             pass
-        return out
+        return out.tensor
+
+    def _prepare(self, task: TensorTask, run_all: RunAll) -> tuple[Inputs, TileFunction]:
+        """The inputs of a tensor, and what is to be done with each of their tiles."""
+        if self._is_untouched(task):
+            return self._inputs(replace(task, sources=()), run_all), _base
+        inputs = self._inputs(task, run_all)
+        return inputs, load_method(self.plan.method)(inputs, task.parameters, task.model_parameters)
+
+    def _is_untouched(self, task: TensorTask) -> bool:
+        """Whether all task vectors are zero because every source has the origin's very tensor."""
+        return task.origin is not None and all(
+            self._identity(source) == self._identity(task.origin) for source in task.sources
+        )
+
+    def _identity(self, tensor: TensorRef) -> Hashable:
+        return self.weights[tensor.model].identity(tensor.name)
 
     def _inputs(self, task: TensorTask, run_all: RunAll) -> Inputs:
         return Inputs(
@@ -179,6 +211,11 @@ class _Line:
             self.errors.append(error)
             self.stopped.set()
             raise
+
+
+def _base(tile: Tile) -> Tensor:
+    assert tile.base is not None
+    return tile.base
 
 
 def _is_finite(tensor: Tensor) -> bool:

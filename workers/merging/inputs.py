@@ -9,7 +9,7 @@ from torch import Tensor
 
 from workers.merging.weights import row_layout
 
-TILE_ELEMENTS = 64 * 1024
+TILE_ELEMENTS = 32768
 """Small enough that a tile of every source stays in cache while it is worked on."""
 
 Result = TypeVar("Result")
@@ -17,13 +17,12 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Tile:
-    """Rows [start, stop) of a tensor in every source, not to be written to.
+    """Rows from `start` on of a tensor in every source, not to be written to.
 
     A row runs along the last dimension; a vector is a single row. `offset` is the first element's flat index.
     """
 
     start: int
-    stop: int
     offset: int
     models: list[Tensor]
     base: Tensor | None
@@ -50,9 +49,9 @@ class RunAll(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """A tensor of one model: `read` gives rows [start, stop)."""
+    """A tensor of one model: `read` gives rows start, start + step, … below stop."""
 
-    read: Callable[[int, int], Tensor]
+    read: Callable[[int, int, int], Tensor]
 
 
 @dataclass(frozen=True)
@@ -77,19 +76,31 @@ class Inputs:
     def map(self, function: Callable[[Tile], Result]) -> Iterator[Result]:
         """`function` of every tile, in the tiles' order, computed in any."""
         rows, width = row_layout(self.shape)
-        step = max(1, self.tile_elements // max(1, width))
-        starts = range(0, rows if width else 0, step)
-        return self.run_all(lambda start: function(self._tile(start, min(rows, start + step), width)), starts)
+        starts = range(0, rows if width else 0, self._tile_rows)
+        return self.run_all(lambda start: function(self._tile(start)), starts)
 
-    def _tile(self, start: int, stop: int, width: int) -> Tile:
+    def sample(self, function: Callable[[Tile], Result], elements: int) -> Iterator[Result]:
+        """`function` of tiles of every n-th row, of about `elements` in all."""
+        rows, width = row_layout(self.shape)
+        # Odd, so as not to keep step with attention heads, say.
+        step = max(1, self.numel // elements) | 1 if elements < self.numel else 1
+        starts = range(0, rows if width else 0, step * self._tile_rows)
+        return self.run_all(lambda start: function(self._tile(start, step)), starts)
+
+    @property
+    def _tile_rows(self) -> int:
+        return max(1, self.tile_elements // max(1, row_layout(self.shape)[1]))
+
+    def _tile(self, start: int, step: int = 1) -> Tile:
+        rows, width = row_layout(self.shape)
+        stretch = (start, min(rows, start + step * self._tile_rows), step)
         return Tile(
             start=start,
-            stop=stop,
             offset=start * width,
-            models=[self._read(model, start, stop) for model in self.models],
-            base=None if self.base is None else self._read(self.base, start, stop),
+            models=[self._read(model, *stretch) for model in self.models],
+            base=None if self.base is None else self._read(self.base, *stretch),
         )
 
-    def _read(self, source: Source, start: int, stop: int) -> Tensor:
-        rows = source.read(start, stop).to(self.device)
+    def _read(self, source: Source, start: int, stop: int, step: int) -> Tensor:
+        rows = source.read(start, stop, step).to(self.device)
         return (rows if self.load_dtype is None else rows.to(self.load_dtype)).float()

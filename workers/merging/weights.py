@@ -1,7 +1,7 @@
 """Sources of a merge: tensors by name, read a stretch of rows at a time without loading the model."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,15 +14,19 @@ from service.sources.adapter import WEIGHTS, Adapter
 
 
 class Weights(Protocol):
-    """Tensors of one model. `read` gives rows [start, stop), and may be called by many threads."""
+    """Tensors of one model. `read` gives rows start, start + step, … below stop; many threads may call it."""
 
     def names(self) -> list[str]: ...
 
-    def read(self, name: str, start: int, stop: int) -> Tensor:
-        """Shape (stop - start, row length), in the dtype the source has it in (an adapter: float32).
+    def read(self, name: str, start: int, stop: int, step: int = 1) -> Tensor:
+        """Shape (rows, row length), in the dtype the source has it in (an adapter: float32).
 
         The memory may be the source's own: not to be written to.
         """
+        ...
+
+    def identity(self, name: str) -> Hashable:
+        """Equal for two models only where both have the very same tensor, from the same place."""
         ...
 
 
@@ -40,11 +44,14 @@ class CheckpointWeights:
     def names(self) -> list[str]:
         return list(self._placed)
 
-    def read(self, name: str, start: int, stop: int) -> Tensor:
+    def read(self, name: str, start: int, stop: int, step: int = 1) -> Tensor:
         if name not in self._rows:
             tensor: Tensor = self._files[self._placed[name]].get_tensor(name)
             self._rows[name] = as_rows(tensor)
-        return self._rows[name][start:stop]
+        return self._rows[name][start:stop:step]
+
+    def identity(self, name: str) -> Hashable:
+        return self._placed[name].resolve(), name
 
 
 class AdapterWeights:
@@ -52,6 +59,7 @@ class AdapterWeights:
 
     def __init__(self, base: Weights, adapter: Adapter) -> None:
         self._base = base
+        self._folder = adapter.folder
         self._pairs: Mapping[str, tuple[str, str, float]] = adapter.pairs
         with safe_open(adapter.folder / WEIGHTS, framework="pt") as file:
             self._factors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -59,13 +67,18 @@ class AdapterWeights:
     def names(self) -> list[str]:
         return self._base.names()
 
-    def read(self, name: str, start: int, stop: int) -> Tensor:
-        rows = self._base.read(name, start, stop)
+    def read(self, name: str, start: int, stop: int, step: int = 1) -> Tensor:
+        rows = self._base.read(name, start, stop, step)
         if name not in self._pairs:
             return rows
         a, b, scaling = self._pairs[name]
         changed = rows.to(torch.float32, copy=True)
-        return changed.addmm_(self._factors[b][start:stop].float(), self._factors[a].float(), alpha=scaling)
+        return changed.addmm_(
+            self._factors[b][start:stop:step].float(), self._factors[a].float(), alpha=scaling
+        )
+
+    def identity(self, name: str) -> Hashable:
+        return (self._folder.resolve(), name) if name in self._pairs else self._base.identity(name)
 
 
 def row_layout(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """Models in memory, the golden ones among them, and merges of them."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -32,8 +32,11 @@ class InMemory:
     def names(self) -> list[str]:
         return list(self.tensors)
 
-    def read(self, name: str, start: int, stop: int) -> Tensor:
-        return as_rows(self.tensors[name])[start:stop]
+    def read(self, name: str, start: int, stop: int, step: int = 1) -> Tensor:
+        return as_rows(self.tensors[name])[start:stop:step]
+
+    def identity(self, name: str) -> Hashable:
+        return id(self), name
 
 
 def table(tensors: Tensors) -> dict[str, TensorEntry]:

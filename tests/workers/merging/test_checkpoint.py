@@ -11,6 +11,7 @@ from torch import Tensor
 from service.recipes.plan import TensorRef, TensorTask
 from workers.merging.checkpoint import CheckpointWriter
 from workers.merging.engine import TORCH_DTYPES
+from workers.merging.weights import as_rows
 
 TENSORS: dict[str, tuple[str, tuple[int, ...]]] = {
     "flags": ("BOOL", (3,)),
@@ -31,7 +32,7 @@ def write(folder: Path, shard_bytes: int = 10_000) -> dict[str, Tensor]:
     wanted = {}
     for task in reversed(tasks):
         tensor = (torch.rand(task.shape) * 9).to(TORCH_DTYPES[task.dtype])
-        writer.allocate(task).copy_(tensor)
+        writer.allocate(task).write(0, as_rows(tensor))
         wanted[task.name] = tensor
     writer.close()
     return wanted

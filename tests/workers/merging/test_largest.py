@@ -15,7 +15,7 @@ def kept(values: Tensor, count: int, tile_elements: int) -> Tensor:
     rows = values.reshape(-1, 4)
     inputs = Inputs(
         shape=tuple(rows.shape),
-        models=[Source(lambda start, stop: rows[start:stop])],
+        models=[Source(lambda start, stop, step: rows[start:stop:step])],
         base=None,
         keys=[0],
         run_all=map,
