@@ -18,11 +18,11 @@ from service.recipes.plan import Plan, make_plan
 from service.settings import Settings
 from service.sources.files import content_digest, hash_file
 from service.store import Store
+from workers.intact import check_intact
 from workers.merging.checkpoint import CheckpointWriter
 from workers.merging.config import merged_config
 from workers.merging.engine import merge
 from workers.open_model import open_model
-from workers.serving.intact import check_intact
 from workers.watch import Watch
 
 _OWN_FILES = {"adapter_config.json", "README.md", "model.safetensors.index.json"}

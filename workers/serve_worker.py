@@ -19,9 +19,9 @@ from service.contracts.engine import Engine
 from service.engines.board import EngineBoard
 from service.settings import Settings
 from service.store import Store
+from workers.intact import check_intact
 from workers.serving.fingerprint import fingerprint
 from workers.serving.heartbeat import Heartbeat
-from workers.serving.intact import check_intact
 from workers.serving.vllm_server import EngineFailed, VllmServer
 
 log = logging.getLogger("polymerge.serve_worker")

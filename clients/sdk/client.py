@@ -22,7 +22,7 @@ from clients.sdk.merges import Merges, Recipe
 from clients.sdk.models import Models
 from clients.sdk.readiness import ask
 from service.contracts.engine import Engine, EnginePage, Readiness
-from service.contracts.generation import Delta, GenerateRequest, GenerateResponse
+from service.contracts.generation import Delta, GenerateRequest, GenerateResponse, Message
 from service.contracts.job import Job
 from service.contracts.methods.spec import MethodDescription
 from service.contracts.model import Model
@@ -32,6 +32,9 @@ _GENERATE_TIMEOUT = httpx2.Timeout(30.0, read=660.0)
 _METHODS = TypeAdapter(list[MethodDescription])
 _LANGUAGES = TypeAdapter(list[dict[str, str]])
 DEFAULT_URL = "http://127.0.0.1:8000"
+
+Asked = str | list[str] | list[Message]
+"""A prompt, several, or one conversation."""
 
 
 class Polymerge:
@@ -62,15 +65,15 @@ class Polymerge:
         return self.models.get(str(job.model))
 
     def generate(
-        self, model: str, prompt: str | list[str], *, language: str | None = None, **sampling: Any
+        self, model: str, prompt: Asked, *, language: str | None = None, **sampling: Any
     ) -> GenerateResponse:
-        """Answers to one prompt or many; `sampling` as in GenerateRequest. Waits while the model loads."""
+        """Answers to a prompt, several, or a conversation; `sampling` as in GenerateRequest."""
         body = _request(model, prompt, language, sampling).model_dump_json(exclude_none=True)
         answer = self._connection.send("POST", "/generate", body=body, timeout=_GENERATE_TIMEOUT)
         return GenerateResponse.model_validate_json(answer.content)
 
     def generate_stream(
-        self, model: str, prompt: str | list[str], *, language: str | None = None, **sampling: Any
+        self, model: str, prompt: Asked, *, language: str | None = None, **sampling: Any
     ) -> Iterator[Delta | GenerateResponse]:
         """Pieces of text as they come; the last item is the whole response."""
         request = _request(model, prompt, language, {**sampling, "stream": True})
@@ -112,8 +115,9 @@ class Polymerge:
         self.close()
 
 
-def _request(
-    model: str, prompt: str | list[str], language: str | None, sampling: dict[str, Any]
-) -> GenerateRequest:
-    asked = {"prompts": prompt} if isinstance(prompt, list) else {"prompt": prompt}
-    return GenerateRequest.model_validate({"model": model, "language": language, **asked, **sampling})
+def _request(model: str, asked: Asked, language: str | None, sampling: dict[str, Any]) -> GenerateRequest:
+    if isinstance(asked, str):
+        field = "prompt"
+    else:
+        field = "messages" if any(isinstance(item, Message) for item in asked) else "prompts"
+    return GenerateRequest.model_validate({"model": model, "language": language, field: asked, **sampling})

@@ -6,7 +6,7 @@ import openai
 import pytest
 
 from clients.demo.assets import LANGUAGES, MERGES, Assets
-from service.contracts.generation import Delta, GenerateResponse
+from service.contracts.generation import Delta, GenerateResponse, Message
 from service.contracts.job import Job
 from service.contracts.model import Model
 from tests.e2e.conftest import Running
@@ -73,6 +73,19 @@ def test_prompts_are_answered_in_order_and_the_same_request_gives_the_same_answe
     assert [output.index for output in first.outputs] == [0, 1, 2]
     assert first == second
     assert first.usage.completion_tokens == sum(item.usage.completion_tokens for item in first.outputs)
+
+
+def test_a_conversation_is_answered_with_its_past_in_mind(service: Running, merged: dict[str, Model]) -> None:
+    question = Message(role="user", content="Name a fruit.")
+    past = [
+        question,
+        Message(role="assistant", content="The apple."),
+        Message(role="user", content="Another?"),
+    ]
+    alone, continued = (
+        service.api.generate("objective-slerp", messages, language="en") for messages in ([question], past)
+    )
+    assert continued.outputs[0].usage.prompt_tokens > alone.outputs[0].usage.prompt_tokens
 
 
 def test_a_stream_brings_the_pieces_and_then_the_whole(service: Running, merged: dict[str, Model]) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from service.store import Store
 from tests.workers.serving.models import add_model, tied_tensors
-from workers.serving.intact import check_intact
+from workers.intact import check_intact
 
 ID = "m_000000000000000a"
 

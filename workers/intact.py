@@ -1,4 +1,4 @@
-"""Before an engine touches a model: are its files all there, as long as they were?
+"""Before a merge or an engine touches a model: are its files all there, as long as they were?
 
 A reload that breaks off halfway leaves the engine without weights, so that whatever can be known before is.
 """
