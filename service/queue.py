@@ -67,11 +67,11 @@ class JobQueue:
         """Raises UnknownJob."""
         return self._records.get(job_id)
 
-    def page(self, kind: JobKind | None, cursor: str | None, limit: int) -> tuple[list[Job], str | None]:
+    def page(self, kind: JobKind, cursor: str | None, limit: int) -> tuple[list[Job], str | None]:
         """Newest first; the cursor is the id of the last job seen. Raises UnknownJob for another cursor."""
         jobs: list[Job] = []
         for job in self._records.newest(cursor):
-            if kind is None or job.kind == kind:
+            if job.kind == kind:
                 if len(jobs) == limit:
                     return jobs, jobs[-1].id
                 jobs.append(job)

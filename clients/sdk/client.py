@@ -38,11 +38,11 @@ Asked = str | list[str] | list[Message]
 
 
 class Polymerge:
-    """`base_url` defaults to POLYMERGE_URL, `api_key` to POLYMERGE_API_KEY. Threads may share it."""
+    """`base_url` defaults to POLYMERGE_URL. Threads may share it."""
 
-    def __init__(self, base_url: str | None = None, api_key: str | None = None) -> None:
+    def __init__(self, base_url: str | None = None) -> None:
         self.base_url = (base_url or os.environ.get("POLYMERGE_URL") or DEFAULT_URL).rstrip("/")
-        self._connection = Connection(self.base_url, api_key)
+        self._connection = Connection(self.base_url)
         self.jobs = Jobs(self._connection)
         self.merges = Merges(self._connection)
         self.models = Models(self._connection)

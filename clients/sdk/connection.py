@@ -1,6 +1,5 @@
 """HTTP as the SDK needs it: problems become exceptions, and GETs ride out a restart of the gateway."""
 
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,12 +20,10 @@ Query = Mapping[str, str | int | bool | None]
 class Connection:
     """A session with one gateway. Threads may share it."""
 
-    def __init__(self, base_url: str, api_key: str | None = None) -> None:
+    def __init__(self, base_url: str) -> None:
         self._base_url = base_url
-        key = api_key or os.environ.get("POLYMERGE_API_KEY")
         self._client = httpx2.Client(
             base_url=self._base_url,
-            headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=_TIMEOUT,
             # No proxy stands between us and this machine, whatever HTTP_PROXY says.
             trust_env=urlsplit(base_url).hostname not in _LOOPBACK,

@@ -72,5 +72,5 @@ def test_what_cannot_work_is_refused_and_not_queued(
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
     assert [problem["pointer"] for problem in answer.json()["errors"]] == [pointer]
-    assert JobQueue(redis).page(None, None, 10) == ([], None)
+    assert JobQueue(redis).page("import", None, 10) == ([], None)
     assert len(client.get("/models").json()["items"]) == 1

@@ -28,6 +28,15 @@ def test_an_adapter_gets_its_bases_config_and_tensors(service: Service) -> None:
     assert adapter.files["config.json"] == base.files["config.json"]
 
 
+def test_the_same_content_with_other_labels_is_refused_and_names_the_model(service: Service) -> None:
+    first = service.import_({"folder": "base"})
+    again = service.run("import", {"source": {"folder": "base"}, "objective": "safety"})
+    assert again.state == "failed"
+    assert again.error is not None
+    assert first.id in again.error.detail
+    assert service.store.manifest(first.id).objective is None
+
+
 def test_an_adapter_over_its_base_reads_as_peft_merges_it(service: Service, trained: Trained) -> None:
     base = service.import_({"folder": "base"})
     adapter = service.import_({"adapter": "lora"}, base.id)
