@@ -9,19 +9,25 @@ from starlette.concurrency import run_in_threadpool
 
 from service.contracts.problem import Problem
 from service.errors import install_error_handlers
-from service.interruption import AnswerInterrupted
+from service.interruption import AnswerInterrupted, RunningRequests
 from service.parts import make_parts
 from service.routes import ROUTERS
 from service.settings import Settings
 
+_LAST_ANSWERS_SECONDS = 3.0
+"""How long interrupted requests have to send their answers when the service stops."""
+
 
 def create_app(settings: Settings) -> FastAPI:
+    running = RunningRequests()
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         parts = make_parts(settings)
         app.state.parts = parts
         await run_in_threadpool(parts.registry.reindex)
         yield
+        await running.finished(_LAST_ANSWERS_SECONDS)
         await parts.close()
 
     app = FastAPI(
@@ -31,7 +37,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         responses={"4XX": {"model": Problem}, "5XX": {"model": Problem}},
     )
-    app.add_middleware(AnswerInterrupted)
+    app.add_middleware(AnswerInterrupted, running=running)
     install_error_handlers(app)
     for router in ROUTERS:
         app.include_router(router)
