@@ -226,7 +226,7 @@ def merge_here(recipe: dict[str, Any], folder: Path, threads: int) -> None:
     from service.recipes.parse import validate_recipe
     from service.recipes.plan import make_plan
     from service.sources.safetensors_header import read_header
-    from workers.merging.checkpoint import CheckpointWriter
+    from workers.merging.checkpoint import CheckpointWriter, shards_of
     from workers.merging.engine import merge
     from workers.merging.weights import CheckpointWeights
 
@@ -241,7 +241,7 @@ def merge_here(recipe: dict[str, Any], folder: Path, threads: int) -> None:
     }
     plan = make_plan(checked, tables)
     (folder / "out").mkdir()
-    writer = CheckpointWriter(folder / "out", plan.tasks, {})
+    writer = CheckpointWriter(folder / "out", shards_of(plan.tasks), {})
     weights = {model: CheckpointWeights(folder / model) for model in plan.models}
     for _ in merge(plan, weights, allocate=writer.allocate, threads=threads):
         pass

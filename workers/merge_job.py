@@ -19,7 +19,7 @@ from service.settings import Settings
 from service.sources.files import content_digest, hash_file
 from service.store import Store
 from workers.intact import check_intact
-from workers.merging.checkpoint import CheckpointWriter
+from workers.merging.checkpoint import CheckpointWriter, shards_of, write_index
 from workers.merging.config import merged_config
 from workers.merging.engine import merge
 from workers.open_model import open_model
@@ -63,7 +63,8 @@ def _write_weights(
     plan: Plan, store: Store, staging: Path, settings: Settings, watch: Watch, device: str
 ) -> None:
     watch.expect(plan.bytes_written)
-    writer = CheckpointWriter(staging, plan.tasks, {"polymerge_method": plan.method})
+    shards = shards_of(plan.tasks)
+    writer = CheckpointWriter(staging, shards, {"polymerge_method": plan.method})
     weights = {ref: open_model(store.path(ref)) for ref in plan.models}
     results = merge(
         plan,
@@ -77,6 +78,7 @@ def _write_weights(
     for _ in results:
         pass
     writer.close()
+    write_index(staging, shards)
 
 
 def _check_sources(manifests: dict[str, Manifest], store: Store) -> None:

@@ -7,6 +7,8 @@ Written, not stored through a memory map: that is several times faster for pages
 import json
 import math
 import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,33 +16,53 @@ import torch
 from torch import Tensor
 
 from service.recipes.plan import TensorTask
+from service.sources.checkpoint import INDEX, SINGLE
 from workers.merging.engine import TORCH_DTYPES, Destination
 from workers.merging.weights import row_layout
 
 SHARD_BYTES = 5_000_000_000
 
 
-class CheckpointWriter:
-    """Lays out `tasks` in shards of at most `shard_bytes` in `folder`; close() makes them loadable."""
+@dataclass(frozen=True)
+class Shard:
+    """One file of the result."""
 
-    def __init__(
-        self,
-        folder: Path,
-        tasks: tuple[TensorTask, ...],
-        metadata: dict[str, str],
-        shard_bytes: int = SHARD_BYTES,
-    ) -> None:
-        shards = _split(tasks, shard_bytes)
+    name: str
+    tasks: tuple[TensorTask, ...]
+
+    def header(self, metadata: Mapping[str, str]) -> bytes:
+        """What the file begins with: it names every tensor and its place, and carries `metadata`."""
+        return _header(self.tasks, metadata)[0]
+
+    @property
+    def nbytes(self) -> int:
+        """Of its tensors."""
+        return sum(task.nbytes for task in self.tasks)
+
+
+def shards_of(tasks: Sequence[TensorTask], shard_bytes: int = SHARD_BYTES) -> tuple[Shard, ...]:
+    """The tasks in their order, in files of at most `shard_bytes` of tensors (a larger tensor has one)."""
+    groups = _split(tasks, shard_bytes)
+    return tuple(
+        Shard(_shard_name(number, len(groups)), tuple(group)) for number, group in enumerate(groups, 1)
+    )
+
+
+def write_index(folder: Path, shards: Sequence[Shard]) -> None:
+    """Say what is in which file; a single file needs no index."""
+    if len(shards) > 1:
+        weight_map = {task.name: shard.name for shard in shards for task in shard.tasks}
+        index = {"metadata": {"total_size": sum(shard.nbytes for shard in shards)}, "weight_map": weight_map}
+        (folder / INDEX).write_text(json.dumps(index, indent=1))
+
+
+class CheckpointWriter:
+    """Lays out `shards` in `folder`; whoever has let go of it with close() may load them."""
+
+    def __init__(self, folder: Path, shards: Sequence[Shard], metadata: Mapping[str, str]) -> None:
         self._destinations: dict[str, Destination] = {}
-        weight_map: dict[str, str] = {}
-        for number, shard in enumerate(shards, 1):
-            name = _shard_name(number, len(shards))
-            self._lay_out(folder / name, shard, metadata)
-            weight_map |= {task.name: name for task in shard}
-        if len(shards) > 1:
-            total = sum(task.nbytes for task in tasks)
-            index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-            (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=1))
+        for shard in shards:
+            self._lay_out(folder / shard.name, shard.tasks, metadata)
 
     def allocate(self, task: TensorTask) -> Destination:
         """The place of this tensor in its file."""
@@ -50,7 +72,7 @@ class CheckpointWriter:
         """Let go of the files."""
         self._destinations.clear()
 
-    def _lay_out(self, path: Path, tasks: list[TensorTask], metadata: dict[str, str]) -> None:
+    def _lay_out(self, path: Path, tasks: Sequence[TensorTask], metadata: Mapping[str, str]) -> None:
         header, offsets = _header(tasks, metadata)
         size = len(header) + sum(task.nbytes for task in tasks)
         with path.open("wb") as file:
@@ -76,7 +98,7 @@ def _write(path: Path, offset: int, row_bytes: int, start: int, rows: Tensor) ->
             left, offset = left[written:], offset + written
 
 
-def _header(tasks: list[TensorTask], metadata: dict[str, str]) -> tuple[bytes, dict[str, int]]:
+def _header(tasks: Sequence[TensorTask], metadata: Mapping[str, str]) -> tuple[bytes, dict[str, int]]:
     """The safetensors header, padded so that all tensors are aligned, and each tensor's offset."""
     # Widest items first keeps every offset a multiple of its item's size.
     ordered = sorted(tasks, key=lambda task: -TORCH_DTYPES[task.dtype].itemsize)
@@ -96,7 +118,7 @@ def _header(tasks: list[TensorTask], metadata: dict[str, str]) -> tuple[bytes, d
     return len(text).to_bytes(8, "little") + text, offsets
 
 
-def _split(tasks: tuple[TensorTask, ...], shard_bytes: int) -> list[list[TensorTask]]:
+def _split(tasks: Sequence[TensorTask], shard_bytes: int) -> list[list[TensorTask]]:
     shards: list[list[TensorTask]] = [[]]
     size = 0
     for task in tasks:
@@ -109,4 +131,4 @@ def _split(tasks: tuple[TensorTask, ...], shard_bytes: int) -> list[list[TensorT
 
 
 def _shard_name(number: int, count: int) -> str:
-    return "model.safetensors" if count == 1 else f"model-{number:05d}-of-{count:05d}.safetensors"
+    return SINGLE if count == 1 else f"model-{number:05d}-of-{count:05d}.safetensors"

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from service.recipes.plan import TensorRef, TensorTask
-from workers.merging.checkpoint import CheckpointWriter
+from workers.merging.checkpoint import CheckpointWriter, shards_of, write_index
 from workers.merging.engine import TORCH_DTYPES
 from workers.merging.weights import as_rows
 
@@ -28,7 +28,9 @@ def write(folder: Path, shard_bytes: int = 10_000) -> dict[str, Tensor]:
         TensorTask(name=name, shape=shape, dtype=dtype, sources=(TensorRef("a", name),))
         for name, (dtype, shape) in TENSORS.items()
     )
-    writer = CheckpointWriter(folder, tasks, {"polymerge_method": "linear"}, shard_bytes)
+    shards = shards_of(tasks, shard_bytes)
+    write_index(folder, shards)
+    writer = CheckpointWriter(folder, shards, {"polymerge_method": "linear"})
     wanted = {}
     for task in reversed(tasks):
         tensor = (torch.rand(task.shape) * 9).to(TORCH_DTYPES[task.dtype])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from workers.merging.checkpoint import CheckpointWriter
+from workers.merging.checkpoint import CheckpointWriter, shards_of
 from workers.merging.engine import NotFinite, merge
 from workers.merging.weights import CheckpointWeights
 
@@ -110,7 +110,7 @@ def test_a_merge_to_disk_takes_no_memory_to_speak_of(tmp_path: Path) -> None:
     del models, tensors
     weights = {name: CheckpointWeights(tmp_path / name) for name in ("base", "a", "b")}
     (tmp_path / "out").mkdir()
-    writer = CheckpointWriter(tmp_path / "out", plan.tasks, {})
+    writer = CheckpointWriter(tmp_path / "out", shards_of(plan.tasks), {})
     before, peak = anonymous_bytes(), 0
     for _ in merge(plan, weights, allocate=writer.allocate, threads=2):
         peak = max(peak, anonymous_bytes())
