@@ -13,6 +13,7 @@ from service.contracts.model import Manifest
 from service.contracts.recipe import Recipe
 from service.recipes.digest import NUMERICS, canonical, model_id
 from service.recipes.labels import merged_labels
+from service.recipes.merged_config import merged_config
 from service.recipes.parse import validate_recipe
 from service.recipes.plan import Plan, make_plan
 from service.settings import Settings
@@ -20,7 +21,6 @@ from service.sources.files import content_digest, hash_file
 from service.store import Store
 from workers.intact import check_intact
 from workers.merging.checkpoint import CheckpointWriter, shards_of, write_index
-from workers.merging.config import merged_config
 from workers.merging.engine import merge
 from workers.open_model import open_model
 from workers.watch import Watch
@@ -53,7 +53,7 @@ def run_merge(job: Job, store: Store, settings: Settings, watch: Watch) -> Manif
     staging = store.stage(job.staging)
     device = _device(settings.device)
     _write_weights(plan, store, staging, settings, watch, device)
-    _carry_files(manifests[plan.donor], store.path(plan.donor), staging, plan)
+    _carry_files(manifests[plan.donor], store, staging, plan)
     manifest = _describe(target, recipe, seed, plan, manifests, staging, device)
     store.commit(staging, manifest)
     return store.manifest(target)
@@ -102,14 +102,14 @@ def _device(wanted: str) -> str:
     return wanted
 
 
-def _carry_files(donor: Manifest, folder: Path, staging: Path, plan: Plan) -> None:
+def _carry_files(donor: Manifest, store: Store, staging: Path, plan: Plan) -> None:
     """Config and tokenizer of the donor; the config says what the weights are now."""
     for name in donor.files:
         if not name.endswith(".safetensors") and name not in _OWN_FILES:
-            shutil.copyfile(folder / name, staging / name)
-    path = staging / "config.json"
-    config = merged_config(json.loads(path.read_text()), plan)
-    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+            shutil.copyfile(store.path(donor.id) / name, staging / name)
+    configs = {ref: json.loads((store.path(ref) / "config.json").read_text()) for ref in plan.configs}
+    config = merged_config(configs, plan)
+    (staging / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def _describe(

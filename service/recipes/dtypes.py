@@ -16,3 +16,5 @@ FLOATS = {"F32", "BF16", "F16"}
 """What can be merged."""
 HEADER_DTYPE = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 """From the names that recipes use."""
+DTYPE_NAME = {header: name for name, header in HEADER_DTYPE.items()}
+"""Back to those names, which are torch's."""

@@ -14,9 +14,9 @@ from service.recipes.parameters import tensor_parameters
 from service.recipes.refusal import refuse
 from service.recipes.sections import Place, Source, sections
 from service.recipes.tensor_match import check_match
-from service.recipes.tensor_names import TensorTable, split_layer, stored_name
+from service.recipes.tensor_names import TensorTable, is_merged, split_layer, stored_name
 
-__all__ = ["FLOATS", "ITEM_BYTES", "Plan", "TensorRef", "TensorTask", "make_plan"]
+__all__ = ["FLOATS", "ITEM_BYTES", "LayerRef", "Plan", "TensorRef", "TensorTask", "make_plan"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,14 @@ class TensorRef:
 
     model: str
     name: str
+
+
+@dataclass(frozen=True)
+class LayerRef:
+    """A layer of one of the models."""
+
+    model: str
+    index: int
 
 
 @dataclass(frozen=True)
@@ -67,8 +75,8 @@ class Plan:
     """The model that task vectors start from, if the method has one."""
     donor: str
     """Gives config, tokenizer, and tensors that are copied."""
-    layers: int | None
-    """How many layers the result has, if slices made that differ from the donor."""
+    layers: Mapping[str, tuple[LayerRef, ...]]
+    """For every stack of layers that slices made, where its layers come from: whose config describes them."""
     load_dtype: str | None
     tasks: tuple[TensorTask, ...]
     seed: int
@@ -78,6 +86,11 @@ class Plan:
         """Every model that tensors are read from."""
         read = {source.model for task in self.tasks for source in task.sources}
         return read | {task.origin.model for task in self.tasks if task.origin}
+
+    @property
+    def configs(self) -> set[str]:
+        """Every model whose config.json says something of the result's."""
+        return {self.donor} | {ref.model for layers in self.layers.values() for ref in layers}
 
     @property
     def bytes_written(self) -> int:
@@ -112,7 +125,7 @@ def make_plan(recipe: Recipe, tables: Mapping[str, TensorTable], seed: int = 0) 
 
 def _task(slot: Slot, recipe: Recipe, spec: MethodSpec, tables: Mapping[str, TensorTable]) -> TensorTask:
     shape = tuple(slot.template.shape)
-    if slot.template.dtype not in FLOATS:
+    if not is_merged(slot.name, slot.template):
         kept = TensorRef(slot.template_model, slot.template_name)
         return TensorTask(name=slot.name, shape=shape, dtype=slot.template.dtype, sources=(kept,))
     named = [(source, slot.name_in(source)) for source in slot.section.ingredients(spec)]
@@ -134,9 +147,13 @@ def _ref(source: Source, name: str, tables: Mapping[str, TensorTable]) -> Tensor
     return TensorRef(source.model, stored_name(tables[source.model], name) or name)
 
 
-def _layers(slots: Sequence[Slot]) -> int | None:
-    indices = [split[1] for slot in slots if slot.layer and (split := split_layer(slot.name))]
-    return 1 + max(indices) if indices else None
+def _layers(slots: Sequence[Slot]) -> dict[str, tuple[LayerRef, ...]]:
+    found: dict[str, dict[int, LayerRef]] = {}
+    for slot in slots:
+        old, new = split_layer(slot.template_name), split_layer(slot.name)
+        if slot.layer and old and new:
+            found.setdefault(new[0], {})[new[1]] = LayerRef(slot.template_model, old[1])
+    return {stack: tuple(layers[index] for index in sorted(layers)) for stack, layers in found.items()}
 
 
 def _check_dtypes(table: TensorTable, donor: str, place: Place) -> None:

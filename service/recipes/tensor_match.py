@@ -10,7 +10,7 @@ from service.recipes.dtypes import FLOATS
 from service.recipes.outline import Slot
 from service.recipes.refusal import Refused
 from service.recipes.sections import Place, Section, Source
-from service.recipes.tensor_names import TensorTable, stored_name
+from service.recipes.tensor_names import TensorTable, is_merged, spellings, stored_name
 
 _SHOWN = 5
 
@@ -47,7 +47,7 @@ def check_match(
 ) -> None:
     """Raises Refused, naming the first few tensors that don't fit, for every source with any."""
     fits: dict[tuple[str, Place], _Fit] = {}
-    merged = [slot for slot in slots if slot.template.dtype in FLOATS]
+    merged = [slot for slot in slots if is_merged(slot.name, slot.template)]
     for slot in merged:
         for source in participants(slot.section, spec):
             _check(slot, source, tables[source.model], fits.setdefault((source.model, source.place), _Fit()))
@@ -79,7 +79,9 @@ def _find_extra(
     names = {slot.name for slot in slots}
     for (model, _), fit in fits.items():
         fit.extra += [
-            name for name, entry in tables[model].items() if name not in names and entry.dtype in FLOATS
+            name
+            for name, entry in tables[model].items()
+            if is_merged(name, entry) and names.isdisjoint(spellings(name))
         ]
 
 

@@ -15,11 +15,12 @@ CONFIG = "config.json"
 CARRIED = (
     CONFIG, "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model",
     "sentencepiece.bpe.model", "spiece.model", "vocab.json", "vocab.txt", "merges.txt", "added_tokens.json",
-    "special_tokens_map.json", "chat_template.jinja", "chat_template.json", "LICENSE", "LICENSE.txt",
-    "LICENSE.md", "NOTICE",
+    "special_tokens_map.json", "tekken.json", "chat_template.jinja", "chat_template.json",
+    "preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json",
+    "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE",
 )  # fmt: skip
 """What a model needs beside its weights: no code and no other weights are among them."""
-_MAY_NAME_CODE = {CONFIG, "generation_config.json", "tokenizer_config.json"}
+_MAY_NAME_CODE = {name for name in CARRIED if name.endswith("config.json")}
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _SHOWN = 3
 

@@ -6,7 +6,7 @@ import pytest
 
 from service.contracts.model import TensorEntry
 from service.recipes.parse import validate_recipe
-from service.recipes.plan import Plan, TensorRef, make_plan
+from service.recipes.plan import LayerRef, Plan, TensorRef, make_plan
 from service.recipes.refusal import Refused
 
 LINEAR: dict[str, Any] = {
@@ -160,6 +160,35 @@ def test_tensors_of_integers_are_copied_from_the_donor() -> None:
     assert (task.sources, task.dtype) == ((TensorRef("a", "model.position_ids"),), "I64")
 
 
+def test_buffers_of_old_checkpoints_are_copied_and_need_not_be_in_every_model() -> None:
+    buffers = {
+        "model.layers.0.self_attn.rotary_emb.inv_freq": TensorEntry(shape=[2], dtype="F32"),
+        "model.layers.0.attn.bias": TensorEntry(shape=[1, 1, 8, 8], dtype="F32"),
+        "model.layers.0.attn.masked_bias": TensorEntry(shape=[], dtype="F32"),
+    }
+    made = plan(LINEAR | {"dtype": "bfloat16"}, a=tensors() | buffers)
+    assert {task.name: task.dtype for task in made.tasks if task.copied} == dict.fromkeys(buffers, "F32")
+    assert not buffers.keys() & plan(LINEAR, b=tensors() | buffers).tensors.keys()
+    bias = {"model.layers.0.attn.bias": TensorEntry(shape=[4], dtype="F32")}
+    assert "it lacks 1 tensor" in refusal(LINEAR, a=tensors() | bias)["/models/1/model"]
+
+
+@pytest.mark.parametrize("prefix", ["model.", "transformer."])
+def test_a_model_saved_without_its_head_fits_one_saved_with_it(prefix: str) -> None:
+    shapes = {"wte.weight": [16, 4], "h.0.ln_1.weight": [4], "h.1.ln_1.weight": [4], "ln_f.weight": [4]}
+    bare = {name: TensorEntry(shape=shape, dtype="F32") for name, shape in shapes.items()}
+    whole = {prefix + name: entry for name, entry in bare.items()}
+    for first, second in ((bare, whole), (whole, bare)):
+        made = plan(LINEAR, a=first, b=second)
+        assert list(made.tensors) == list(first)
+        assert [task.sources[1].name for task in made.tasks] == list(second)
+    recipe = stack(("a", 0, 1), ("b", 1, 2))
+    assert {task.sources[0].name for task in plan(recipe, a=bare, b=whole).tasks} >= {
+        "h.0.ln_1.weight",
+        f"{prefix}h.1.ln_1.weight",
+    }
+
+
 @pytest.mark.parametrize("dtype", ["I8", "F8_E4M3", "F64"])
 def test_weights_that_are_no_plain_floats_are_refused(dtype: str) -> None:
     quantised = tensors(norm=TensorEntry(shape=[4], dtype=dtype))
@@ -174,7 +203,9 @@ def stack(*ranges: tuple[str, int, int]) -> dict[str, Any]:
 def test_slices_renumber_the_layers() -> None:
     made = plan(stack(("a", 0, 2), ("b", 1, 3)))
     sources = {task.name: task.sources[0] for task in made.tasks}
-    assert made.layers == 4
+    assert made.layers == {
+        "model.layers": tuple(LayerRef(m, i) for m, i in (("a", 0), ("a", 1), ("b", 1), ("b", 2)))
+    }
     assert [sources[layer(index)] for index in range(4)] == [
         TensorRef("a", layer(0)),
         TensorRef("a", layer(1)),
