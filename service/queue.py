@@ -130,10 +130,16 @@ class JobQueue:
         return self._records.update(job.id, back, job.attempt)
 
     def finish(
-        self, job: Job, state: JobState, *, model: str | None = None, error: JobError | None = None
+        self,
+        job: Job,
+        state: JobState,
+        *,
+        model: str | None = None,
+        error: JobError | None = None,
+        remarks: dict[str, str] | None = None,
     ) -> Job:
         """Give the job its final state, which it keeps."""
-        return self._records.update(job.id, lambda now: _end(now, state, model, error), job.attempt)
+        return self._records.update(job.id, lambda now: _end(now, state, model, error, remarks), job.attempt)
 
     def reconcile(self) -> None:
         """Repair what a crash left between our records and rq's: queue what it lost, fail what it gave up."""
@@ -184,7 +190,13 @@ class JobQueue:
         return job if job and not job.finished and not job.cancel_requested else None
 
 
-def _end(job: Job, state: JobState, model: str | None = None, error: JobError | None = None) -> Change:
+def _end(
+    job: Job,
+    state: JobState,
+    model: str | None = None,
+    error: JobError | None = None,
+    remarks: dict[str, str] | None = None,
+) -> Change:
     made = model or job.model
     total = job.progress.bytes_total
     done = total if state == "succeeded" else job.progress.bytes_done
@@ -192,6 +204,7 @@ def _end(job: Job, state: JobState, model: str | None = None, error: JobError | 
         "state": state,
         "model": made,
         "error": error,
+        "remarks": remarks or {},
         "progress": Progress(bytes_done=done, bytes_total=total),
         "finished_at": datetime.now(UTC),
     }

@@ -52,16 +52,18 @@ def run_merge(job: Job, store: Store, settings: Settings, watch: Watch) -> Manif
     _check_space(store.root, plan)
     staging = store.stage(job.staging)
     device = _device(settings.device)
-    _write_weights(plan, store, staging, settings, watch, device)
+    remarks = _write_weights(plan, store, staging, settings, watch, device)
     _carry_files(manifests[plan.donor], store, staging, plan)
-    manifest = _describe(target, recipe, seed, plan, manifests, staging, device)
+    manifest = _describe(target, recipe, seed, plan, manifests, staging, device, remarks)
     store.commit(staging, manifest)
     return store.manifest(target)
 
 
 def _write_weights(
     plan: Plan, store: Store, staging: Path, settings: Settings, watch: Watch, device: str
-) -> None:
+) -> dict[str, str]:
+    """Returns what the method had to say about tensors, in their order."""
+    remarks: dict[str, str] = {}
     watch.expect(plan.bytes_written)
     shards = shards_of(plan.tasks)
     writer = CheckpointWriter(staging, shards, {"polymerge_method": plan.method})
@@ -74,11 +76,13 @@ def _write_weights(
         device=device,
         between_tiles=watch.check,
         done=watch.add,
+        remark=remarks.__setitem__,
     )
     for _ in results:
         pass
     writer.close()
     write_index(staging, shards)
+    return {task.name: remarks[task.name] for task in plan.tasks if task.name in remarks}
 
 
 def _check_sources(manifests: dict[str, Manifest], store: Store) -> None:
@@ -120,6 +124,7 @@ def _describe(
     manifests: dict[str, Manifest],
     staging: Path,
     device: str,
+    remarks: dict[str, str],
 ) -> Manifest:
     files = {path.name: hash_file(path) for path in sorted(staging.iterdir())}
     return Manifest(
@@ -132,6 +137,7 @@ def _describe(
         content_digest=content_digest(files),
         device=device,
         versions={"polymerge": version("polymerge"), "torch": torch.__version__, "numerics": str(NUMERICS)},
+        remarks=remarks,
         files=files,
         tensors=plan.tensors,
         size_bytes=sum(entry.size for entry in files.values()),

@@ -111,7 +111,7 @@ def _attempt(job: Job, queue: JobQueue, store: Store, settings: Settings, regist
         watch.check()
         manifest = _run(job, store, settings, watch)
         registry.add(manifest, queue.names(job))
-        ended = queue.finish(job, "succeeded", model=manifest.id)
+        ended = queue.finish(job, "succeeded", model=manifest.id, remarks=manifest.remarks)
         # Names of requests that joined the job after that; now that it has ended, none does any more.
         registry.add(manifest, queue.names(job))
         return ended

@@ -141,7 +141,7 @@ def methods(as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
             [
                 (
                     item.name,
-                    _arity(item),
+                    ": ".join(filter(None, (_arity(item), ", ".join(item.roles)))),
                     item.base,
                     _parameters(item.parameters),
                     _parameters(item.model_parameters),

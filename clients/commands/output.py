@@ -51,6 +51,8 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def print_model(model: Model) -> None:
     print(f"{model.id}  {', '.join(model.aliases) or '(no alias)'}  {size(model.size_bytes)}")
+    for tensor, remark in model.remarks.items():
+        print(f"{tensor}: {remark}", file=sys.stderr)
 
 
 def size(count: int) -> str:

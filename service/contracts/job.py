@@ -36,6 +36,8 @@ class Job(BaseModel):
     """The model that the job makes: known from the start for a merge, at the end for an import."""
     progress: Progress = Progress()
     error: JobError | None = None
+    remarks: dict[str, str] = {}
+    """What a merge's method had to say about tensors of the result, by their names."""
     attempt: int = 0
     worker: str | None = None
     cancel_requested: bool = False

@@ -46,6 +46,8 @@ class Manifest(BaseModel):
     device: str | None = None
     """Kind of device that computed a merge; results agree to the bit on one kind only."""
     versions: dict[str, str] = {}
+    remarks: dict[str, str] = {}
+    """What the merge method had to say about tensors, such as which of them it replaced."""
     files: dict[str, FileEntry]
     tensors: dict[str, TensorEntry]
     size_bytes: int
@@ -67,6 +69,7 @@ class Model(BaseModel):
     sources: list[ModelId] = []
     recipe: dict[str, Any] | None = None
     seed: int | None = None
+    remarks: dict[str, str] = {}
     content_digest: str
     size_bytes: int
     tensors: int

@@ -75,14 +75,16 @@ def merge(
     tile_elements: int = TILE_ELEMENTS,
     between_tiles: Callable[[], None] = lambda: None,
     done: Callable[[int], None] = lambda _: None,
+    remark: Callable[[str, str], None] = lambda name, text: None,
 ) -> Iterator[tuple[str, Tensor]]:
     """(name, tensor) in the plan's order; the bytes do not depend on threads or on who consumes them.
 
-    `between_tiles` may raise to stop the merge; `done` is told of each finished tile's bytes; both are called
-    from several threads. Raises NotFinite, naming the tensor.
+    `between_tiles` may raise to stop the merge; `done` is told of each finished tile's bytes; `remark` of a
+    tensor and what the method has to say about it. All are called from several threads. Raises NotFinite,
+    naming the tensor.
     """
     line = _Line(between_tiles)
-    bench = _Bench(plan, weights, allocate, torch.device(device), tile_elements, line, done)
+    bench = _Bench(plan, weights, allocate, torch.device(device), tile_elements, line, done, remark)
     pending: deque[tuple[str, Future[Tensor]]] = deque()
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
@@ -129,6 +131,7 @@ class _Bench:
     tile_elements: int
     line: "_Line"
     done: Callable[[int], None]
+    remark: Callable[[str, str], None]
 
     def merge_tensor(self, task: TensorTask, run_all: RunAll) -> Tensor:
         out = self.allocate(task)
@@ -171,6 +174,7 @@ class _Bench:
 
     def _inputs(self, task: TensorTask, run_all: RunAll) -> Inputs:
         return Inputs(
+            name=task.name,
             shape=task.shape,
             models=[self._source(source) for source in task.sources],
             base=self._source(task.origin) if task.origin else None,
@@ -179,6 +183,7 @@ class _Bench:
             load_dtype=TORCH_DTYPES[self.plan.load_dtype] if self.plan.load_dtype else None,
             device=self.device,
             tile_elements=self.tile_elements,
+            remark=partial(self.remark, task.name),
         )
 
     def _source(self, tensor: TensorRef) -> Source:

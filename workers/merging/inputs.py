@@ -58,6 +58,8 @@ class Source:
 class Inputs:
     """One tensor in all sources of a merge. Methods map() over its tiles as often as they need to."""
 
+    name: str
+    """Of the tensor, in the result."""
     shape: tuple[int, ...]
     models: Sequence[Source]
     base: Source | None
@@ -68,6 +70,8 @@ class Inputs:
     """Sources are rounded to it first."""
     device: torch.device
     tile_elements: int
+    remark: Callable[[str], None]
+    """For what a user should know about this tensor; at most one remark."""
 
     @property
     def numel(self) -> int:

@@ -6,7 +6,9 @@ from service.contracts.methods.spec import MethodParameters, MethodSpec
 
 
 class Parameters(MethodParameters):
-    t: float = Field(ge=0.0, description="Entries that differ by less are taken over; others in part.")
+    t: float = Field(
+        ge=0.0, examples=[0.05], description="Entries that differ by less are taken over; others in part."
+    )
 
 
 SPEC = MethodSpec(

@@ -8,17 +8,29 @@ from service.contracts.methods.spec import MethodParameters
 
 
 class WeightedModel(MethodParameters):
-    weight: float = Field(description="This model's share; negative ones take a behaviour away.")
+    weight: float = Field(
+        examples=[0.5, 1.0, 0.7], description="This model's share; negative ones take a behaviour away."
+    )
 
 
 class SparseModel(WeightedModel):
     density: float = Field(
-        default=1.0, gt=0.0, le=1.0, description="Share of the task vector's entries that is kept."
+        default=1.0,
+        gt=0.0,
+        le=1.0,
+        examples=[0.5, 0.6, 0.7],
+        description="Share of the task vector's entries that is kept.",
     )
 
 
 class OutlierModel(SparseModel):
-    gamma: float = Field(default=0.01, ge=0.0, lt=1.0, description="Share of the largest entries dropped.")
+    gamma: float = Field(
+        default=0.01,
+        ge=0.0,
+        lt=1.0,
+        examples=[0.05, 0.1, 0.0],
+        description="Share of the largest entries dropped.",
+    )
 
 
 class RankedModel(SparseModel):

@@ -6,7 +6,9 @@ from service.contracts.methods.spec import MethodParameters, MethodSpec
 
 
 class Parameters(MethodParameters):
-    select_topk: float = Field(default=1.0, ge=0.0, le=1.0, description="Share of the varying entries kept.")
+    select_topk: float = Field(
+        default=1.0, ge=0.0, le=1.0, examples=[0.6], description="Share of the varying entries kept."
+    )
     int8_mask: bool = Field(default=False, description="Accepted for mergekit's sake; changes nothing.")
 
 

@@ -6,7 +6,7 @@ from service.contracts.methods.spec import MethodParameters, MethodSpec
 
 
 class Parameters(MethodParameters):
-    t: float = Field(description="0 gives the base model, 1 the other one.")
+    t: float = Field(examples=[0.4], description="0 gives the base model, 1 the other one.")
 
 
 SPEC = MethodSpec(

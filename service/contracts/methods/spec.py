@@ -12,7 +12,11 @@ measured from, not an ingredient itself, required or optional."""
 
 
 class MethodParameters(BaseModel):
-    """A method's parameters for one tensor, defaults included. `t: float` without a default is required."""
+    """A method's parameters for one tensor, defaults included. `t: float` without a default is required.
+
+    `examples` are for readers and for the tests that hold for every method: a parameter that is required, or
+    whose default switches something off, needs them; one for each model where models differ.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -35,6 +39,8 @@ class MethodSpec(BaseModel):
     min_models: int
     """Ingredients, counting the base only where it is one."""
     max_models: int | None = None
+    roles: tuple[str, ...] = ()
+    """What each model is, in the recipe's order, if the method tells them apart by their place."""
     random: bool = False
     """Whether the result depends on the seed."""
     parameters: type[MethodParameters] = NoParameters
@@ -53,6 +59,7 @@ class MethodDescription(BaseModel):
     base: BaseRole
     min_models: int
     max_models: int | None
+    roles: tuple[str, ...]
     random: bool
     parameters: dict[str, Any]
     model_parameters: dict[str, Any]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy
 import pytest
+from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from clients.sdk.readiness import ask
@@ -80,6 +81,28 @@ def test_submitting_plans_then_merges_then_finds_the_model_again(registered: Sta
     assert plan["model"] == model["id"] == again["id"]
     assert again["aliases"] == ["merged"]
     assert re.search(r"^merge j_\w+ succeeded", first.stderr, re.MULTILINE)
+
+
+def test_what_a_method_has_to_say_about_tensors_is_told_and_kept(stack: Stack, tmp_path: Path) -> None:
+    chance, name = numpy.random.default_rng(0), "model.layers.0.mlp.up_proj.weight"
+    for role in ("origin", "tuned", "safe"):
+        weights = chance.normal(size=(16, 8)).astype(numpy.float32)
+        _save_checkpoint(stack.sources / role, {name: weights})
+        assert _run(stack, "import", str(stack.sources / role), "--name", role).returncode == 0
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "{merge_method: safemerge, base_model: origin, models: [{model: tuned}, {model: safe}],"
+        " parameters: {threshold: 1}}"
+    )
+
+    told = _run(stack, "submit", str(recipe))
+    model = json.loads(_run(stack, "submit", str(recipe), "--json").stdout)
+    job = json.loads(_run(stack, "jobs", "--limit", "1", "--json").stdout)[0]
+
+    assert list(model["remarks"]) == [name]
+    assert "merged with the safe model" in model["remarks"][name]
+    assert job["remarks"] == model["remarks"]
+    assert f"{name}: {model['remarks'][name]}" in told.stderr.splitlines()
 
 
 def test_a_job_can_be_watched_after_it_was_left_alone(registered: Stack, tmp_path: Path) -> None:
@@ -195,6 +218,10 @@ def _only_line(text: str) -> str:
 
 
 def _make_checkpoint(folder: Path, value: float) -> None:
+    _save_checkpoint(folder, {"model.norm.weight": numpy.full((64,), value, numpy.float32)})
+
+
+def _save_checkpoint(folder: Path, tensors: dict[str, NDArray[numpy.float32]]) -> None:
     folder.mkdir(parents=True)
     (folder / "config.json").write_text('{"architectures": ["LlamaForCausalLM"], "model_type": "llama"}')
-    save_file({"model.norm.weight": numpy.full((64,), value, numpy.float32)}, folder / "model.safetensors")
+    save_file(tensors, folder / "model.safetensors")

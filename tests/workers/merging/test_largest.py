@@ -14,6 +14,7 @@ def kept(values: Tensor, count: int, tile_elements: int) -> Tensor:
     """The entries of `values`, one row, that are among the `count` largest, else 0."""
     rows = values.reshape(-1, 4)
     inputs = Inputs(
+        name="model.w",
         shape=tuple(rows.shape),
         models=[Source(lambda start, stop, step: rows[start:stop:step])],
         base=None,
@@ -22,6 +23,7 @@ def kept(values: Tensor, count: int, tile_elements: int) -> Tensor:
         load_dtype=None,
         device=torch.device("cpu"),
         tile_elements=tile_elements,
+        remark=print,
     )
     (found,) = largest(inputs, lambda tile: [tile.models[0].abs()], [count])
     assert found is not None

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from service.contracts.methods import METHODS
-from service.recipes.parameters import parameter_names
-from workers.merging import methods
+from service.contracts.methods.spec import MethodParameters
+from service.recipes.parse import validate_recipe
+from workers.merging import engine, methods
 from workers.merging.engine import NotFinite
 from workers.merging.methods import load_method
 
@@ -25,29 +26,32 @@ SHAPES = {
     "model.unused.weight": (0, 4),
 }
 NAMES = ("a", "b", "c")
-SHARED = {"t": 0.4, "select_topk": 0.6}
-OWN = {"weight": (0.5, 1.0, 0.7), "density": (0.5, 0.6, 0.7), "gamma": (0.05, 0.1, 0.0), "scale": (1.0,) * 3}
 
 every_method = pytest.mark.parametrize("method", sorted(METHODS))
 
 
 def recipe(method: str, **changes: Any) -> dict[str, Any]:
-    """As many models as the method takes, up to three, with parameters that make it work for its result."""
+    """As many models as the method takes, up to three, with the examples that its parameters give."""
     spec = METHODS[method]
     needs_base = spec.base in ("endpoint", "origin")
     count = min(spec.max_models or 3, 3) - (spec.base == "endpoint")
-    own = parameter_names(spec.model_parameters)
     return {
         "merge_method": method,
         "base_model": "base" if needs_base else None,
         "models": [
-            {"model": name, "parameters": {key: OWN[key][index] for key in OWN if key in own}}
+            {"model": name, "parameters": examples(spec.model_parameters, index)}
             for index, name in enumerate(NAMES[:count])
         ],
-        "parameters": {
-            key: value for key, value in SHARED.items() if key in parameter_names(spec.parameters)
-        },
+        "parameters": examples(spec.parameters, 0),
         **changes,
+    }
+
+
+def examples(schema: type[MethodParameters], index: int) -> dict[str, Any]:
+    return {
+        field.alias or name: field.examples[index % len(field.examples)]
+        for name, field in schema.model_fields.items()
+        if field.examples
     }
 
 
@@ -84,10 +88,14 @@ def test_a_merge_is_more_than_its_base(method: str) -> None:
 
 
 @every_method
-def test_the_order_of_the_models_does_not_matter(method: str) -> None:
+def test_the_order_of_the_models_matters_only_where_they_have_roles(method: str) -> None:
     models = random_models(*NAMES, shapes=SHAPES)
-    listed = recipe(method)["models"]
-    assert_close(merged(recipe(method, models=listed[::-1]), models), merged(recipe(method), models))
+    forwards = merged(recipe(method), models)
+    backwards = merged(recipe(method, models=recipe(method)["models"][::-1]), models)
+    if METHODS[method].roles:
+        assert not torch.allclose(forwards["model.norm.weight"], backwards["model.norm.weight"])
+    else:
+        assert_close(forwards, backwards)
 
 
 @every_method
@@ -99,17 +107,13 @@ def test_tiles_do_not_matter(method: str) -> None:
 
 
 @every_method
-def test_threads_do_not_change_a_bit(method: str) -> None:
+@pytest.mark.parametrize("large", [1, 10**9], ids=["on one tensor", "on several tensors"])
+def test_threads_do_not_change_a_bit(method: str, large: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither when all of them work on one tensor, as on large ones, nor when each has its own."""
+    monkeypatch.setattr(engine, "_LARGE_ELEMENTS", large)
     models = random_models(*NAMES, shapes=SHAPES)
     one, many = (merged(recipe(method), models, tile_elements=50, threads=count) for count in (1, 5))
     assert all(torch.equal(one[name], many[name]) for name in SHAPES)
-
-
-@pytest.mark.parametrize("method", ["dare_ties", "slerp", "ties"])
-def test_threads_that_share_a_large_tensor_do_not_change_a_bit(method: str) -> None:
-    models = random_models(*NAMES, shapes={"model.embed_tokens.weight": (4200, 1000)})
-    one, many = (merged(recipe(method), models, threads=count) for count in (1, 3))
-    assert torch.equal(one["model.embed_tokens.weight"], many["model.embed_tokens.weight"])
 
 
 @every_method
@@ -125,11 +129,12 @@ def test_shapes_stay_and_the_dtype_is_the_one_asked_for(method: str, dtype: str)
 
 @every_method
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_number_that_is_none_is_found(method: str, bad: float) -> None:
-    models = random_models(*NAMES, shapes=SHAPES)
-    models["a"]["model.layers.1.attention.weight"][3, 5] = bad
-    with pytest.raises(NotFinite, match=r"model\.layers\.1\.attention\.weight"):
-        merged(recipe(method), models)
+def test_a_number_that_is_none_is_found_in_every_source(method: str, bad: float) -> None:
+    for source in validate_recipe(recipe(method)).references():
+        models = random_models(*NAMES, shapes=SHAPES)
+        models[source]["model.layers.1.attention.weight"][3, 5] = bad
+        with pytest.raises(NotFinite, match=r"model\.layers\.1\.attention\.weight"):
+            merged(recipe(method), models)
 
 
 @every_method
