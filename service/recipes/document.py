@@ -1,6 +1,7 @@
 """JSON or YAML text to plain data, with what could harm or mislead refused: bombs, aliases, double keys."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import yaml
@@ -41,12 +42,16 @@ def _load(text: str | bytes) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _BadDocument(f"the key '{_printable(twice)}' is there twice in one mapping")
-    return found
+    _check_unique(name for name, _ in pairs)
+    return dict(pairs)
+
+
+def _check_unique(keys: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for key in keys:
+        if key in seen:
+            raise _BadDocument(f"the key '{_printable(key)}' is there twice in one mapping")
+        seen.add(key)
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -58,10 +63,7 @@ class _PlainLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if len(set(keys)) < len(keys):
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise _BadDocument(f"the key '{_printable(twice)}' is there twice in one mapping")
+        _check_unique(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         return super().construct_mapping(node, deep=deep)
 
 

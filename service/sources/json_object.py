@@ -1,8 +1,9 @@
 """JSON files of a source: an object, of sane size, or Malformed."""
 
 import json
+from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from service.sources.malformed import Malformed
 
@@ -21,7 +22,9 @@ def read_object(path: Path) -> dict[str, Any]:
 def parse_object(raw: bytes, name: str) -> dict[str, Any]:
     """Strict UTF-8 JSON without duplicate keys, NaN or infinity. Raises Malformed, which says `name`."""
     try:
-        found = json.loads(raw.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+        found = json.loads(
+            raw.decode(), object_pairs_hook=_unique, parse_constant=_no_number, parse_float=_finite
+        )
     except RecursionError:
         raise Malformed(f"{name} is nested too deeply") from None
     except ValueError as error:
@@ -40,5 +43,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if isfinite(number) else _no_number(text)
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text[:40]} is no JSON number, or one too large")

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from service.contracts.methods import METHODS
@@ -79,6 +79,27 @@ def test_near_recipes_in_yaml(document: Any) -> None:
     parses_or_is_refused(yaml.safe_dump(document, allow_unicode=True).encode(errors="surrogatepass"))
 
 
+MANY_KEYS = [f"k{number}" for number in range(15_000)]
+
+
+@example(b'{"a":' * 20_000)
+@example(b"- " * 50_000)
+@example(b"{" * 5_000)
+@example(b"a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]")
+@example(b"<<: {merge_method: linear}")
+@example(b"!!python/object/apply:os.system [ls]")
+@example(b"!!binary aGVsbG8=")
+@example(b"merge_method: 2020-01-01")
+@example(b'{"merge_method": "\\ud800", "\\udfff": 1}')
+@example(b"\xed\xa0\x80")
+@example(b"a\0b")
+@example(b'{"merge_method": "slerp", "parameters": {"t": NaN}}')
+@example(b'{"merge_method": "slerp", "parameters": {"t": 1e999}}')
+@example(b"x: " + b"9" * 100_000)
+@example(b"x: 1" + b":59" * 20_000)
+@example("".join(f"{key}: 1\n" for key in [*MANY_KEYS, MANY_KEYS[-1]]))
+@example(json.dumps(dict.fromkeys(MANY_KEYS, 1))[:-1] + ', "k9999": 1}')
+@example(json.dumps({"merge_method": "linear", "models": [{}] * 20_000}))
 @given(st.text(max_size=200) | st.binary(max_size=200) | st.text("[]{}:,-&*!|>'\"%@` \n\tab01", max_size=80))
 @settings(max_examples=400, deadline=None)
 def test_any_text(text: str | bytes) -> None:
