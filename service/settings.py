@@ -6,6 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.contracts.keep_alive import KeepAlive
+
 
 class Settings(BaseModel):
     """Every field is an environment variable: POLYMERGE_ and the name in capitals; REDIS_URL as it is.
@@ -33,11 +35,15 @@ class Settings(BaseModel):
     """Where engines listen and the gateway finds them. Nothing guards the port: a private network at most."""
     engine_memory_bytes: int = Field(default=512 * 1024 * 1024, ge=1)
     """KV cache of a CPU engine."""
+    serve_memory_bytes: int | None = Field(default=None, ge=1)
+    """For all engines of one serve worker; unset: most of what is available when it starts."""
+    keep_alive: KeepAlive = 1800.0
+    """How long a model stays loaded after its last request: seconds or a duration as 5m; -1: for ever."""
     engine_start_seconds: float = 600.0
     generate_timeout_seconds: float = 600.0
     """How long a request waits for an engine to have its model."""
     switch_after_seconds: float = 2.0
-    """How long requests for one model wait while another keeps its engine busy."""
+    """How long a model keeps a busy engine while another is asked for; longer where changes are slow."""
 
     @property
     def sources_root(self) -> Path:

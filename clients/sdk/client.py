@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 from pydantic import TypeAdapter
@@ -21,7 +22,7 @@ from clients.sdk.jobs import Jobs
 from clients.sdk.merges import Merges, Recipe
 from clients.sdk.models import Models
 from clients.sdk.readiness import ask
-from service.contracts.engine import Engine, EnginePage, Readiness
+from service.contracts.engine import Engine, EnginePage, Pin, Readiness
 from service.contracts.generation import Delta, GenerateRequest, GenerateResponse, Message
 from service.contracts.job import Job
 from service.contracts.methods.spec import MethodDescription
@@ -97,7 +98,20 @@ class Polymerge:
 
     def engines(self) -> list[Engine]:
         """The vLLM servers, and what each is doing."""
-        return EnginePage.model_validate_json(self._connection.get("/engines").content).items
+        return self.serving().items
+
+    def serving(self) -> EnginePage:
+        """Engines and serve workers, models that requests wait for, pins, and loads that failed."""
+        return EnginePage.model_validate_json(self._connection.get("/engines").content)
+
+    def pin(self, model: str) -> str:
+        """Load the model and keep it loaded; returns its id."""
+        answer = self._connection.send("PUT", f"/models/{quote(model, safe='')}/pin")
+        return Pin.model_validate_json(answer.content).model
+
+    def unpin(self, model: str) -> None:
+        """Let the model be evicted and unloaded again."""
+        self._connection.send("DELETE", f"/models/{quote(model, safe='')}/pin")
 
     def ready(self) -> Readiness | None:
         """What the service can do now; None when nobody answers."""

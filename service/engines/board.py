@@ -1,4 +1,4 @@
-"""The worker's side: what its engine is doing, which models are wanted, whether requests still run."""
+"""The worker's side: what its engines are doing, which models it takes on, whether requests still run."""
 
 import time
 from collections.abc import Callable
@@ -8,11 +8,13 @@ from typing import Any
 from redis import Redis
 
 from service.connection import text
-from service.contracts.engine import Engine
+from service.contracts.engine import Engine, LoadFailure, ServeWorker
 from service.engines import keys
 
 HEARTBEAT_SECONDS = 10
+_CLAIM_SECONDS = 10
 _ERROR_SECONDS = 15
+_FAILURES_SECONDS = 24 * 3600
 
 
 class EngineBoard:
@@ -23,60 +25,72 @@ class EngineBoard:
         """Make this record the truth about the engine; repeat it at least every few seconds."""
         body = engine.model_copy(update={"heartbeat_at": datetime.now(UTC)}).model_dump_json()
         name = keys.record(engine.id)
+        fields: dict[Any, Any] = {
+            "state": engine.state,
+            "model": engine.model or "",
+            "url": engine.url or "",
+            "json": body,
+        }
         with self._redis.pipeline() as pipe:
-            pipe.hset(
-                name,
-                mapping={
-                    "state": engine.state,
-                    "model": engine.model or "",
-                    "url": engine.url or "",
-                    "json": body,
-                },
-            )
+            pipe.hset(name, mapping=fields)
             pipe.expire(name, HEARTBEAT_SECONDS)
             pipe.sadd(keys.ENGINES, engine.id)
             pipe.execute()
 
-    def withdraw(self, engine: Engine) -> None:
+    def withdraw(self, engine_id: str) -> None:
         """The engine is gone for good."""
-        self._redis.delete(keys.record(engine.id), keys.leases(engine.id))
-        self._redis.srem(keys.ENGINES, engine.id)
+        self._redis.delete(keys.record(engine_id), keys.leases(engine_id), keys.use(engine_id))
+        self._redis.srem(keys.ENGINES, engine_id)
+
+    def publish_worker(self, worker: ServeWorker) -> None:
+        with self._redis.pipeline() as pipe:
+            pipe.set(keys.worker(worker.name), worker.model_dump_json(), ex=HEARTBEAT_SECONDS)
+            pipe.sadd(keys.WORKERS, worker.name)
+            pipe.execute()
+
+    def withdraw_worker(self, name: str) -> None:
+        self._redis.delete(keys.worker(name))
+        self._redis.srem(keys.WORKERS, name)
 
     def withdraw_dead(self, host: str, lives: Callable[[str], bool]) -> None:
-        """Withdraw this host's engines whose worker was killed, before their heartbeats run out."""
+        """Withdraw this host's workers that were killed, and their engines, before the heartbeats run out."""
+
+        def dead(worker: str) -> bool:
+            return worker.rpartition(":")[0] == host and not lives(worker)
+
+        for name in map(text, self._redis.smembers(keys.WORKERS)):
+            if dead(name):
+                self.withdraw_worker(name)
         for engine_id in map(text, self._redis.smembers(keys.ENGINES)):
             raw = self._redis.hget(keys.record(engine_id), "json")
-            if raw is None:
-                self._redis.srem(keys.ENGINES, engine_id)
-                continue
-            engine = Engine.model_validate_json(raw)
-            if engine.worker.partition(":")[0] == host and not lives(engine.worker):
-                self.withdraw(engine)
+            if raw is None or dead(Engine.model_validate_json(raw).worker):
+                self.withdraw(engine_id)
 
-    def demand(self) -> list[tuple[str, float]]:
-        """Models that requests wait for, the longest-waiting first, with the seconds they have waited."""
-        now = time.time()
-        wanted = []
-        asked: list[Any] = self._redis.zrange(keys.DEMAND, 0, -1, withscores=True)
-        for raw, since in asked:
-            model = text(raw)
-            if self._redis.exists(keys.waiting(model)) and not self._redis.exists(keys.load_error(model)):
-                wanted.append((model, now - since))
-            else:
-                self._redis.zrem(keys.DEMAND, raw)
-        return wanted
+    def claim(self, model: str, worker: str) -> bool:
+        """Whether this worker may load the model: no other one has just taken it on."""
+        return bool(self._redis.set(keys.claim(model), worker, nx=True, ex=_CLAIM_SECONDS))
 
     def satisfied(self, model: str) -> None:
         """The model is loaded: whoever wants it can lease it now."""
         self._redis.zrem(keys.DEMAND, model)
+        self._redis.hdel(keys.FAILURES, model)
+        self._redis.delete(keys.claim(model))
 
     def failed(self, model: str, reason: str) -> None:
-        """The model can't be loaded: tell those who wait."""
+        """The model can't be loaded: tell those who wait, and keep the reason for GET /engines."""
+        failure = LoadFailure(model=model, reason=reason, at=datetime.now(UTC))
+        self._redis.hset(keys.FAILURES, model, failure.model_dump_json())
+        self._redis.expire(keys.FAILURES, _FAILURES_SECONDS)
         self._redis.set(keys.load_error(model), reason, ex=_ERROR_SECONDS)
         self._redis.zrem(keys.DEMAND, model)
+        self._redis.delete(keys.claim(model))
 
     def leases(self, engine_id: str) -> int:
         """Requests running on the engine; those of a gateway that died have expired."""
         name = keys.leases(engine_id)
         self._redis.zremrangebyscore(name, "-inf", time.time())
         return int(self._redis.zcard(name))
+
+    def forget_use(self, engine_id: str) -> None:
+        """The engine's model has changed: what requests asked of the last one is void."""
+        self._redis.delete(keys.use(engine_id))

@@ -12,21 +12,30 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from service.connection import text
-from service.contracts.engine import Engine
 from service.engines import keys
+from service.engines.line import Line
 
 _POLL_SECONDS = 0.05
 _WAITING_SECONDS = 5
 _LEASE_SECONDS = 20
 _RENEW_SECONDS = 5
+_USE_SECONDS = 24 * 3600
 
-# The lease is taken in the same step as the check: an engine that drains takes no more.
+# Of the engines that have the model, the one with the fewest requests. The lease is taken in the same step as
+# the check: an engine that drains takes no more.
 _ACQUIRE = """
-if redis.call('HGET', KEYS[1], 'state') ~= 'ready' or redis.call('HGET', KEYS[1], 'model') ~= ARGV[1] then
-  return false
+local best, fewest
+for _, id in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+  local name = ARGV[1] .. id
+  local found = redis.call('HMGET', name, 'state', 'model')
+  if found[1] == 'ready' and found[2] == ARGV[2] then
+    local running = redis.call('ZCOUNT', name .. ':leases', ARGV[4], '+inf')
+    if not best or running < fewest then best, fewest = id, running end
+  end
 end
-redis.call('ZADD', KEYS[2], ARGV[3], ARGV[2])
-return redis.call('HGET', KEYS[1], 'url')
+if not best then return false end
+redis.call('ZADD', ARGV[1] .. best .. ':leases', ARGV[5], ARGV[3])
+return {best, redis.call('HGET', ARGV[1] .. best, 'url')}
 """
 
 
@@ -47,10 +56,16 @@ class EngineRouter:
         self._redis = redis
         self._timeout = timeout
         self._acquire = redis.register_script(_ACQUIRE)
+        self._lines: dict[str, Line[Lease]] = {}
+        self._serving: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
-    async def lease(self, model: str) -> AsyncIterator[Lease]:
-        """An engine that serves `model` and keeps it while the block runs. Raises NoEngine."""
+    async def lease(self, model: str, keep_alive: float | None = None) -> AsyncIterator[Lease]:
+        """An engine that serves `model` and keeps it while the block runs. Raises NoEngine.
+
+        The model stays loaded for `keep_alive` seconds afterwards (-1: for ever; None: the worker's default),
+        unless the room is needed.
+        """
         lease = await self._take(model) or await self._wait(model)
         renewal = asyncio.create_task(self._renew(lease))
         try:
@@ -59,49 +74,32 @@ class EngineRouter:
             renewal.cancel()
             with suppress(asyncio.CancelledError):
                 await renewal
-            # With Redis away the lease runs out by itself; the answer need not be lost.
-            with suppress(RedisError):
-                await asyncio.shield(self._redis.zrem(keys.leases(lease.engine), lease.id))
-
-    async def engines(self) -> list[Engine]:
-        """Every engine alive, with the number of requests it is running."""
-        found = []
-        for engine_id in await self._engine_ids():
-            raw = await self._redis.hget(keys.record(engine_id), "json")
-            if raw is None:
-                await self._redis.srem(keys.ENGINES, engine_id)
-                continue
-            leases = await self._redis.zcount(keys.leases(engine_id), time.time(), "+inf")
-            found.append(Engine.model_validate_json(raw).model_copy(update={"leases": leases}))
-        return found
+            await asyncio.shield(self._release(lease, keep_alive))
 
     async def close(self) -> None:
         await self._redis.aclose()
 
     async def _take(self, model: str) -> Lease | None:
-        for engine_id in await self._engine_ids():
-            lease_id = secrets.token_hex(8)
-            url = await self._acquire(
-                keys=[keys.record(engine_id), keys.leases(engine_id)],
-                args=[model, lease_id, time.time() + _LEASE_SECONDS],
-            )
-            if url:
-                return Lease(engine=engine_id, id=lease_id, model=model, url=text(url))
-        return None
+        lease, now = secrets.token_hex(8), time.time()
+        found = await self._acquire(
+            keys=[keys.ENGINES], args=[keys.record(""), model, lease, now, now + _LEASE_SECONDS]
+        )
+        return Lease(engine=text(found[0]), id=lease, model=model, url=text(found[1])) if found else None
 
-    async def _wait(self, model: str) -> Lease:
-        deadline = time.monotonic() + self._timeout
-        while time.monotonic() < deadline:
-            error = await self._redis.get(keys.load_error(model))
-            if error is not None:
-                raise NoEngine(f"the model could not be loaded: {text(error)}")
-            await self._redis.set(keys.waiting(model), 1, ex=_WAITING_SECONDS)
-            await self._redis.zadd(keys.DEMAND, {model: time.time()}, nx=True)
-            await asyncio.sleep(_POLL_SECONDS)
-            lease = await self._take(model)
-            if lease:
-                return lease
-        raise NoEngine(f"no engine had the model within {self._timeout:.0f} s; see GET /engines")
+    async def _release(self, lease: Lease, keep_alive: float | None = None) -> None:
+        use: dict[Any, Any] = {"last_used": time.time()}
+        if keep_alive is not None:
+            use["keep_alive"] = keep_alive
+        name = keys.use(lease.engine)
+        # With Redis away the lease runs out by itself; the answer need not be lost.
+        with suppress(RedisError):
+            async with self._redis.pipeline() as pipe:
+                pipe.hset(name, mapping=use)
+                if keep_alive is None:
+                    pipe.hdel(name, "keep_alive")
+                pipe.expire(name, _USE_SECONDS)
+                pipe.zrem(keys.leases(lease.engine), lease.id)
+                await pipe.execute()
 
     async def _renew(self, lease: Lease) -> None:
         while True:
@@ -110,5 +108,56 @@ class EngineRouter:
             with suppress(RedisError):
                 await self._redis.zadd(keys.leases(lease.engine), expiry, xx=True)
 
-    async def _engine_ids(self) -> list[str]:
-        return sorted(text(raw) for raw in await self._redis.smembers(keys.ENGINES))
+    async def _wait(self, model: str) -> Lease:
+        """In line with the others that wait for the model."""
+        line = self._lines.get(model)
+        if line is None:
+            line = self._lines[model] = Line()
+            serving = asyncio.create_task(self._serve(model, line))
+            self._serving.add(serving)
+            serving.add_done_callback(self._serving.discard)
+        place = line.join()
+        try:
+            await asyncio.wait({place.given}, timeout=self._timeout)
+            if not place.given.done():
+                seconds = f"{self._timeout:.0f} s"
+                raise NoEngine(f"no engine had the model within {seconds}; see GET /engines")
+        except asyncio.CancelledError:
+            if place.given.done() and place.given.exception() is None:
+                # The engine came in the moment in which the request was given up.
+                await asyncio.shield(self._release(place.given.result()))
+            raise
+        finally:
+            line.leave(place)
+            with suppress(RedisError):
+                await asyncio.shield(self._redis.zrem(keys.waiting(model), place.id))
+        return place.given.result()
+
+    async def _serve(self, model: str, line: Line[Lease]) -> None:
+        """One task for all in line: ask for the model until each has an engine, or knows why not."""
+        try:
+            while place := line.first():
+                lease = await self._take(model)
+                if lease is None:
+                    await self._ask_for(model, line)
+                elif not line.give(place, lease):
+                    await self._release(lease)
+        except Exception as error:
+            line.fail(error)
+        finally:
+            del self._lines[model]
+
+    async def _ask_for(self, model: str, line: Line[Lease]) -> None:
+        """Raises NoEngine when the model has just failed to load."""
+        error = await self._redis.get(keys.load_error(model))
+        if error is not None:
+            raise NoEngine(f"the model could not be loaded: {text(error)}")
+        now = time.time()
+        until: dict[Any, float] = {place.id: now + _WAITING_SECONDS for place in line.places}
+        if until:
+            async with self._redis.pipeline() as pipe:
+                pipe.zadd(keys.waiting(model), until)
+                pipe.expire(keys.waiting(model), _WAITING_SECONDS)
+                pipe.zadd(keys.DEMAND, {model: now}, nx=True)
+                await pipe.execute()
+        await asyncio.sleep(_POLL_SECONDS)

@@ -1,14 +1,30 @@
-"""GET /engines: the vLLM servers and what each is doing."""
+"""GET /engines: the vLLM servers and what each is doing. PUT /models/{model}/pin: keep a model loaded."""
 
 from fastapi import APIRouter
 
-from service.contracts.engine import EnginePage
+from service.contracts.engine import EnginePage, Pin
+from service.engines.overview import read_overview
+from service.engines.pins import pin, unpin
 from service.parts import Wired
 
 router = APIRouter(tags=["generation"])
 
 
 @router.get("/engines")
-async def engines(parts: Wired) -> EnginePage:
-    """Every engine alive: state, model, requests running, last load time."""
-    return EnginePage(items=await parts.router.engines())
+def engines(parts: Wired) -> EnginePage:
+    """Engines and serve workers that are alive, models that requests wait for, why loads failed."""
+    return read_overview(parts.redis)
+
+
+@router.put("/models/{model}/pin")
+def pin_model(model: str, parts: Wired) -> Pin:
+    """Load the model as soon as there is room, and keep it loaded until it is unpinned."""
+    found = parts.registry.resolve(model)
+    pin(parts.redis, found)
+    return Pin(model=found)
+
+
+@router.delete("/models/{model}/pin", status_code=204)
+def unpin_model(model: str, parts: Wired) -> None:
+    """Let the model be evicted and unloaded again."""
+    unpin(parts.redis, parts.registry.resolve(model))

@@ -30,15 +30,19 @@ class EngineFailed(Exception):
     """vLLM did not start, did not take the weights, or failed the canary; the text is what it said."""
 
 
-class VllmServer:
-    """Stopped until start(). Not for several threads at once."""
+class BrokenModel(EngineFailed):
+    """The weights came in whole and give no probabilities: the engine is well, the model is not."""
 
-    def __init__(self, settings: Settings) -> None:
+
+class VllmServer:
+    """Stopped until start(). Not for several threads at once, but for `alive` and interrupt()."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
         self._port = _free_port(settings.engine_host)
         self.url = f"http://{settings.engine_host}:{self._port}"
         self.max_model_len: int | None = None
         self._settings = settings
-        self._log = settings.data / "logs" / "vllm.log"
+        self._log = settings.data / "logs" / "engines" / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._http = httpx2.Client(base_url=self.url, trust_env=False, timeout=30.0)
 
@@ -48,14 +52,31 @@ class VllmServer:
 
     @property
     def alive(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        process = self._process
+        return process is not None and process.poll() is None
+
+    def interrupt(self) -> None:
+        """Whatever waits for the server gets an error soon; it still has to be stopped."""
+        process = self._process
+        if process is not None:
+            process.terminate()
 
     def healthy(self) -> bool:
         """Whether the API server answers and its engine core lives."""
         try:
-            return self.alive and self._http.get("/health", timeout=5.0).status_code == 200
+            return self.alive and self._http.get("/health", timeout=10.0).status_code == 200
         except httpx2.HTTPError:
             return False
+
+    def asleep(self) -> bool:
+        """Whether requests would wait in it for ever: somebody has put it to sleep, or paused it."""
+        answers = [self._http.get(route) for route in ("/is_sleeping", "/is_paused")]
+        return any(answer.status_code == 200 and any(answer.json().values()) for answer in answers)
+
+    def wake(self) -> None:
+        """Raises EngineFailed."""
+        self._ask("/wake_up")
+        self._ask("/resume")
 
     def start(self, folder: Path, interrupted: Callable[[], bool]) -> None:
         """Serve the model in `folder`: returns when it answers, or once interrupted. Raises EngineFailed."""
@@ -80,7 +101,8 @@ class VllmServer:
     def swap(self, folder: Path) -> None:
         """Give the running engine the weights in `folder`, which must fit it. Raises EngineFailed.
 
-        After a failure the weights are in no defined state: the server must be stopped.
+        After BrokenModel it takes other weights. After another failure they are in no defined state: the
+        server must be stopped.
         """
         # Pausing waits for what still runs and clears the prefix cache, which reloading does not.
         self._ask("/pause?mode=wait", timeout=_DRAIN_SECONDS)
@@ -102,12 +124,18 @@ class VllmServer:
         self._process = None
 
     def _check_answer(self) -> None:
-        """The canary: one token, whose log probability must be a finite number."""
+        """The canary: one token, whose log probability must be a finite number. Raises BrokenModel."""
         body = {"model": SERVED_NAME, "prompt": "1", "max_tokens": 1, "temperature": 0, "logprobs": 1}
-        answer = self._ask("/v1/completions", body, timeout=self._settings.engine_start_seconds)
-        logprobs = answer["choices"][0]["logprobs"]["token_logprobs"]
+        try:
+            answer = self._ask("/v1/completions", body, timeout=self._settings.engine_start_seconds)
+            logprobs = answer["choices"][0]["logprobs"]["token_logprobs"]
+        except EngineFailed as error:
+            # JSON has no NaN, so that vLLM may fail to send one.
+            if self.healthy():
+                raise BrokenModel(f"the model gives no answer, its weights are broken: {error}") from error
+            raise
         if len(logprobs) != 1 or not math.isfinite(logprobs[0]):
-            raise EngineFailed(f"the model gives no probabilities ({logprobs}): its weights are broken")
+            raise BrokenModel(f"the model gives no probabilities ({logprobs}): its weights are broken")
 
     def _ask(self, route: str, body: dict[str, Any] | None = None, timeout: float = 30.0) -> Any:
         try:

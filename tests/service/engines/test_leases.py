@@ -2,36 +2,25 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import TypeVar
 
 import pytest
 from redis import Redis
 
 from service.connection import connect_async
-from service.contracts.engine import Engine, EngineState
+from service.contracts.engine import EngineState
 from service.engines import keys
 from service.engines.board import EngineBoard
+from service.engines.overview import read_overview
 from service.engines.router import EngineRouter, NoEngine
+from tests.service.engines.records import MODEL, OTHER, engine, worker
 
-MODEL, OTHER = "m_00000000000000aa", "m_00000000000000bb"
 Result = TypeVar("Result")
 
 
 @pytest.fixture
 def board(redis: "Redis") -> EngineBoard:
     return EngineBoard(redis)
-
-
-def engine(state: EngineState, model: str | None = MODEL) -> Engine:
-    return Engine(
-        id="e_1",
-        worker="host:1",
-        state=state,
-        model=model,
-        url="http://127.0.0.1:1",
-        heartbeat_at=datetime.now(UTC),
-    )
 
 
 def route(redis_url: str, use: Callable[[EngineRouter], Awaitable[Result]], timeout: float = 20.0) -> Result:
@@ -49,7 +38,12 @@ def route(redis_url: str, use: Callable[[EngineRouter], Awaitable[Result]], time
 
 async def ask(router: EngineRouter) -> str:
     async with router.lease(MODEL) as lease:
-        return lease.url
+        return lease.engine
+
+
+async def until_waiting(redis: "Redis", requests: int) -> None:
+    while [item.requests for item in read_overview(redis).queue] != [requests]:
+        await asyncio.sleep(0.01)
 
 
 def test_an_engine_is_held_while_a_request_runs(board: EngineBoard, redis_url: str) -> None:
@@ -58,11 +52,11 @@ def test_an_engine_is_held_while_a_request_runs(board: EngineBoard, redis_url: s
     async def use(router: EngineRouter) -> tuple[int, int]:
         async with router.lease(MODEL) as lease:
             assert (lease.engine, lease.model) == ("e_1", MODEL)
-            assert board.leases("e_1") == 1
+            one = board.leases("e_1")
             async with router.lease(MODEL):
-                return board.leases("e_1"), (await router.engines())[0].leases
+                return one, board.leases("e_1")
 
-    assert route(redis_url, use) == (2, 2)
+    assert route(redis_url, use) == (1, 2)
     assert board.leases("e_1") == 0
 
 
@@ -78,7 +72,18 @@ def test_a_request_that_fails_gives_its_engine_back(board: EngineBoard, redis_ur
     assert board.leases("e_1") == 0
 
 
-@pytest.mark.parametrize("state", ["idle", "loading", "draining", "failed"])
+def test_of_two_engines_with_the_model_the_less_busy_one_is_taken(board: EngineBoard, redis_url: str) -> None:
+    for ident in ("e_1", "e_2", "e_3"):
+        board.publish(engine("ready", OTHER if ident == "e_3" else MODEL, ident))
+
+    async def use(router: EngineRouter) -> set[str]:
+        async with router.lease(MODEL) as one, router.lease(MODEL) as other:
+            return {one.engine, other.engine}
+
+    assert route(redis_url, use) == {"e_1", "e_2"}
+
+
+@pytest.mark.parametrize("state", ["idle", "loading", "draining", "stopping"])
 def test_an_engine_that_changes_takes_no_request(
     board: EngineBoard, redis_url: str, state: EngineState
 ) -> None:
@@ -89,31 +94,43 @@ def test_an_engine_that_changes_takes_no_request(
     assert board.leases("e_1") == 0
 
 
-def test_a_waiting_request_is_seen_and_served_once_the_model_is_loaded(
-    board: EngineBoard, redis_url: str
+def test_requests_that_wait_are_counted_and_served_once_the_model_is_loaded(
+    board: EngineBoard, redis: "Redis", redis_url: str
 ) -> None:
     board.publish(engine("ready", OTHER))
 
-    async def use(router: EngineRouter) -> str:
-        asked = asyncio.create_task(ask(router))
-        while not board.demand():
-            await asyncio.sleep(0.01)
-        assert [model for model, _ in board.demand()] == [MODEL]
+    async def use(router: EngineRouter) -> list[str]:
+        asked = [asyncio.create_task(ask(router)) for _ in range(3)]
+        await until_waiting(redis, 3)
         board.publish(engine("ready"))
         board.satisfied(MODEL)
-        return await asked
+        return await asyncio.gather(*asked)
 
-    assert route(redis_url, use) == "http://127.0.0.1:1"
-    assert board.demand() == []
+    assert route(redis_url, use) == ["e_1"] * 3
+    assert read_overview(redis).queue == []
+
+
+def test_a_request_that_is_given_up_waits_no_more_and_holds_no_engine(
+    board: EngineBoard, redis: "Redis", redis_url: str
+) -> None:
+    async def use(router: EngineRouter) -> str:
+        given_up, patient = (asyncio.create_task(ask(router)) for _ in range(2))
+        await until_waiting(redis, 2)
+        given_up.cancel()
+        await until_waiting(redis, 1)
+        board.publish(engine("ready"))
+        return await patient
+
+    assert route(redis_url, use) == "e_1"
+    assert board.leases("e_1") == 0
 
 
 def test_a_load_that_failed_is_told_to_all_who_wait_and_not_tried_again_for_them(
-    board: EngineBoard, redis_url: str
+    board: EngineBoard, redis: "Redis", redis_url: str
 ) -> None:
     async def use(router: EngineRouter) -> list[str | BaseException]:
         asked = [asyncio.create_task(ask(router)) for _ in range(3)]
-        while not board.demand():
-            await asyncio.sleep(0.01)
+        await until_waiting(redis, 3)
         board.failed(MODEL, "no such architecture")
         return await asyncio.gather(*asked, return_exceptions=True)
 
@@ -121,7 +138,7 @@ def test_a_load_that_failed_is_told_to_all_who_wait_and_not_tried_again_for_them
 
     assert all(isinstance(answer, NoEngine) for answer in answers)
     assert "no such architecture" in str(answers[0])
-    assert board.demand() == []
+    assert read_overview(redis).queue == []
 
 
 def test_a_model_that_failed_to_load_can_be_asked_for_again_a_little_later(
@@ -135,18 +152,21 @@ def test_a_model_that_failed_to_load_can_be_asked_for_again_a_little_later(
 
     async def use(router: EngineRouter) -> str:
         asked = asyncio.create_task(ask(router))
-        while not board.demand():
-            await asyncio.sleep(0.01)
+        await until_waiting(redis, 1)
         board.publish(engine("ready"))
+        board.satisfied(MODEL)
         return await asked
 
-    assert route(redis_url, use) == "http://127.0.0.1:1"
+    assert [failure.reason for failure in read_overview(redis).failures] == ["out of memory"]
+    assert route(redis_url, use) == "e_1"
+    assert read_overview(redis).failures == []
 
 
-def test_nobody_loads_for_requests_whose_gateway_is_gone(board: EngineBoard, redis: "Redis") -> None:
+def test_nobody_loads_for_requests_whose_gateway_is_gone(redis: "Redis") -> None:
     redis.zadd(keys.DEMAND, {MODEL: 1.0})
+    redis.zadd(keys.waiting(MODEL), {"left-behind": 1.0})
 
-    assert board.demand() == []
+    assert read_overview(redis).queue == []
 
 
 def test_the_lease_of_a_gateway_that_died_runs_out(board: EngineBoard, redis: "Redis") -> None:
@@ -155,12 +175,42 @@ def test_the_lease_of_a_gateway_that_died_runs_out(board: EngineBoard, redis: "R
     assert board.leases("e_1") == 0
 
 
-def test_engines_of_dead_workers_on_this_host_are_withdrawn(board: EngineBoard, redis_url: str) -> None:
-    engines = [("e_1", "here:1"), ("e_2", "here:2"), ("e_3", "there:1")]
-    for ident, worker in engines:
-        board.publish(engine("ready").model_copy(update={"id": ident, "worker": worker}))
+def test_the_last_request_says_how_long_its_model_is_kept_until_another_model_comes(
+    board: EngineBoard, redis: "Redis", redis_url: str
+) -> None:
+    board.publish(engine("ready"))
 
-    board.withdraw_dead("here", lambda worker: worker == "here:2")
+    async def use(router: EngineRouter) -> list[float | None]:
+        kept = []
+        for keep_alive in (60.0, None, 0.0):
+            async with router.lease(MODEL, keep_alive):
+                pass
+            (found,) = read_overview(redis).items
+            assert found.last_used_at is not None
+            kept.append(found.keep_alive)
+        return kept
 
-    found = route(redis_url, lambda router: router.engines())
-    assert [item.id for item in found] == ["e_2", "e_3"]
+    assert route(redis_url, use) == [60.0, None, 0.0]
+    board.forget_use("e_1")
+    (found,) = read_overview(redis).items
+    assert (found.last_used_at, found.keep_alive) == (None, None)
+
+
+def test_only_one_worker_takes_a_model_on(board: EngineBoard) -> None:
+    assert [board.claim(MODEL, name) for name in ("here:1", "here:2")] == [True, False]
+    board.satisfied(MODEL)
+    assert board.claim(MODEL, "here:2")
+
+
+def test_workers_that_died_on_this_host_are_withdrawn_with_their_engines(
+    board: EngineBoard, redis: "Redis"
+) -> None:
+    for ident, name in [("e_1", "here:1"), ("e_2", "here:2"), ("e_3", "there:1")]:
+        board.publish_worker(worker(name))
+        board.publish(engine("ready", ident=ident, worker=name))
+
+    board.withdraw_dead("here", lambda name: name == "here:2")
+
+    found = read_overview(redis)
+    assert [item.id for item in found.items] == ["e_2", "e_3"]
+    assert [item.name for item in found.workers] == ["here:2", "there:1"]
