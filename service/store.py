@@ -34,16 +34,20 @@ class Store:
     def stage(self, work: str) -> Path:
         """A new folder for work of this name; one that is there is removed."""
         self.discard(work)
-        folder = self._staging / work
+        folder = self.staging(work)
         folder.mkdir(parents=True)
         return folder
+
+    def staging(self, work: str) -> Path:
+        """Where work of this name is, or was."""
+        return self._staging / work
 
     def staged(self) -> list[str]:
         """The names of all work in staging."""
         return [folder.name for folder in self._staging.iterdir() if folder.is_dir()]
 
     def discard(self, work: str) -> None:
-        shutil.rmtree(self._staging / work, ignore_errors=True)
+        shutil.rmtree(self.staging(work), ignore_errors=True)
 
     def commit(self, staging: Path, manifest: Manifest) -> Path:
         """Publish `staging` under the manifest's id; if that model exists, the new copy is dropped."""

@@ -1,24 +1,24 @@
 """An import job: copy or convert a source into staging, name it by its content, publish it."""
 
-import hashlib
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from service.contracts.job import Job
 from service.contracts.model import ImportRequest, Manifest
 from service.recipes.refusal import refuse
 from service.settings import Settings
+from service.sources.files import import_id
 from service.store import Store
 from workers.importing.stage import Staged, stage_source
 from workers.watch import Watch
 
 
-def run_import(job: Job, store: Store, settings: Settings, watch: Watch) -> Manifest:
-    """Make and publish the model of `job`. Raises Refused or JobCancelled."""
+def run_import(job: Job, staging: Path, store: Store, settings: Settings, watch: Watch) -> Manifest:
+    """Make the model of `job` in `staging`, and publish it. Raises Refused or JobCancelled."""
     request = ImportRequest.model_validate(job.request)
     base = store.manifest(request.base) if request.base else None
-    staging = store.stage(job.staging)
     expected = 0
     finished = 0
 
@@ -48,9 +48,8 @@ def _labels(manifest: Manifest) -> dict[str, Any]:
 
 
 def _describe(request: ImportRequest, base: Manifest | None, staged: Staged) -> Manifest:
-    identity = f"import\0{base.id if base else ''}\0{staged.content_digest}"
     return Manifest(
-        id="m_" + hashlib.sha256(identity.encode()).hexdigest()[:16],
+        id=import_id(staged.content_digest, base.id if base else None),
         kind="import",
         weights=staged.weights,
         languages=request.languages,

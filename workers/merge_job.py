@@ -1,45 +1,36 @@
 """A merge job: plan again from the pinned recipe, stream the merge into staging, publish the model."""
 
-import json
-import shutil
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
-import torch
+import yaml
 
 from service.contracts.job import Job
-from service.contracts.model import Manifest
+from service.contracts.model import FileEntry, Manifest
 from service.contracts.recipe import Recipe
-from service.recipes.digest import NUMERICS, canonical, model_id
+from service.recipes.digest import canonical, model_id
 from service.recipes.labels import merged_labels
-from service.recipes.merged_config import merged_config
 from service.recipes.parse import validate_recipe
 from service.recipes.plan import Plan, make_plan
 from service.settings import Settings
 from service.sources.files import content_digest, hash_file
 from service.store import Store
 from workers.intact import check_intact
-from workers.merging.checkpoint import CheckpointWriter, shards_of, write_index
-from workers.merging.engine import merge
+from workers.merging.model_card import Ingredient
+from workers.merging.model_folder import Computer, Merge, find_device, versions, write_model
 from workers.open_model import open_model
 from workers.watch import Watch
-
-_OWN_FILES = {"adapter_config.json", "README.md", "model.safetensors.index.json"}
-
-
-class NoSpace(Exception):
-    """The disk has too little room for the result."""
 
 
 class DamagedSource(Exception):
     """A model that is to be merged has lost files, or parts of them, since it was registered."""
 
 
-def run_merge(job: Job, store: Store, settings: Settings, watch: Watch) -> Manifest:
-    """Make and publish the model of `job`; a model that is there already is returned as it is.
+def run_merge(job: Job, staging: Path, store: Store, settings: Settings, watch: Watch) -> Manifest:
+    """Make the model of `job` in `staging`, and publish it; one that is there already is returned as it is.
 
-    Raises Refused, DamagedSource, NotFinite, NoSpace or JobCancelled; the caller discards staging then.
+    Raises Refused, DamagedSource, JobCancelled, and what write_model raises.
     """
     recipe = validate_recipe(job.request["recipe"])
     seed = int(job.request["seed"])
@@ -49,40 +40,13 @@ def run_merge(job: Job, store: Store, settings: Settings, watch: Watch) -> Manif
     manifests = {ref: store.manifest(ref) for ref in recipe.references()}
     plan = make_plan(recipe, {ref: item.tensors for ref, item in manifests.items()}, seed)
     _check_sources(manifests, store)
-    _check_space(store.root, plan)
-    staging = store.stage(job.staging)
-    device = _device(settings.device)
-    remarks = _write_weights(plan, store, staging, settings, watch, device)
-    _carry_files(manifests[plan.donor], store, staging, plan)
-    manifest = _describe(target, recipe, seed, plan, manifests, staging, device, remarks)
-    store.commit(staging, manifest)
+    computer = Computer(find_device(settings.device), settings.merge_threads)
+    hashed = write_model(staging, _merge(recipe, plan, store), computer, watch)
+    files = {
+        path.name: hashed.get(path.name) or hash_file(path, watch.check) for path in sorted(staging.iterdir())
+    }
+    store.commit(staging, _describe(target, recipe, plan, manifests, files, computer.device))
     return store.manifest(target)
-
-
-def _write_weights(
-    plan: Plan, store: Store, staging: Path, settings: Settings, watch: Watch, device: str
-) -> dict[str, str]:
-    """Returns what the method had to say about tensors, in their order."""
-    remarks: dict[str, str] = {}
-    watch.expect(plan.bytes_written)
-    shards = shards_of(plan.tasks)
-    writer = CheckpointWriter(staging, shards, {"polymerge_method": plan.method})
-    weights = {ref: open_model(store.path(ref)) for ref in plan.models}
-    results = merge(
-        plan,
-        weights,
-        allocate=writer.allocate,
-        threads=settings.merge_threads,
-        device=device,
-        between_tiles=watch.check,
-        done=watch.add,
-        remark=remarks.__setitem__,
-    )
-    for _ in results:
-        pass
-    writer.close()
-    write_index(staging, shards)
-    return {task.name: remarks[task.name] for task in plan.tasks if task.name in remarks}
 
 
 def _check_sources(manifests: dict[str, Manifest], store: Store) -> None:
@@ -94,50 +58,54 @@ def _check_sources(manifests: dict[str, Manifest], store: Store) -> None:
             raise DamagedSource(str(error)) from None
 
 
-def _check_space(root: Path, plan: Plan) -> None:
-    free = shutil.disk_usage(root).free
-    if free < plan.bytes_written * 1.05:
-        raise NoSpace(f"the result needs {plan.bytes_written} bytes and the store's disk has {free} free")
+def _merge(recipe: Recipe, plan: Plan, store: Store) -> Merge:
+    return Merge(
+        recipe=recipe,
+        recipe_text=yaml.safe_dump(canonical(recipe), sort_keys=False),
+        plan=plan,
+        ingredients=[_ingredient(ref, store) for ref in recipe.references()],
+        folders={ref: store.path(ref) for ref in recipe.references()},
+        weights={ref: open_model(store.path(ref)) for ref in plan.models},
+    )
 
 
-def _device(wanted: str) -> str:
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return wanted
-
-
-def _carry_files(donor: Manifest, store: Store, staging: Path, plan: Plan) -> None:
-    """Config and tokenizer of the donor; the config says what the weights are now."""
-    for name in donor.files:
-        if not name.endswith(".safetensors") and name not in _OWN_FILES:
-            shutil.copyfile(store.path(donor.id) / name, staging / name)
-    configs = {ref: json.loads((store.path(ref) / "config.json").read_text()) for ref in plan.configs}
-    config = merged_config(configs, plan)
-    (staging / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+def _ingredient(ref: str, store: Store) -> Ingredient:
+    """With all that it was made of itself, as far as the store still has it."""
+    manifest = store.manifest(ref)
+    if manifest.base:
+        origin, parents = "adapter on", [manifest.base]
+    else:
+        method = manifest.recipe["merge_method"] if manifest.recipe else None
+        origin, parents = f"merge by {method} of", manifest.sources
+    return Ingredient(
+        name=ref,
+        id=ref,
+        digest=manifest.content_digest,
+        license=manifest.license,
+        origin=origin,
+        parents=tuple(_ingredient(parent, store) for parent in parents if store.has(parent)),
+    )
 
 
 def _describe(
     target: str,
     recipe: Recipe,
-    seed: int,
     plan: Plan,
-    manifests: dict[str, Manifest],
-    staging: Path,
+    manifests: Mapping[str, Manifest],
+    files: dict[str, FileEntry],
     device: str,
     remarks: dict[str, str],
 ) -> Manifest:
-    files = {path.name: hash_file(path) for path in sorted(staging.iterdir())}
     return Manifest(
         id=target,
         kind="merge",
         **merged_labels([manifests[source] for source in plan.sources]),
         sources=recipe.references(),
         recipe=canonical(recipe),
-        seed=seed,
+        seed=plan.seed,
         content_digest=content_digest(files),
         device=device,
-        versions={"polymerge": version("polymerge"), "torch": torch.__version__, "numerics": str(NUMERICS)},
-        remarks=remarks,
+        versions=versions(),
         files=files,
         tensors=plan.tensors,
         size_bytes=sum(entry.size for entry in files.values()),

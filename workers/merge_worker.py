@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -21,8 +22,10 @@ from service.registry import Registry
 from service.settings import Settings
 from service.store import Store
 from workers.import_job import run_import
-from workers.merge_job import DamagedSource, NoSpace, run_merge
+from workers.merge_job import DamagedSource, run_merge
 from workers.merging.engine import NotFinite
+from workers.merging.finished_shards import hand_on
+from workers.merging.model_folder import NoSpace
 from workers.parent_death import die_with_parent
 from workers.watch import JobCancelled, Watch
 
@@ -87,7 +90,8 @@ class MergeWorker(Worker):
 def run_job(job_id: str) -> None:
     """What rq runs, in the job's own process: one attempt at a job of ours.
 
-    Raises RedisError, after which rq tries again; whatever else goes wrong is the job's end.
+    Raises RedisError, after which rq tries again, from what this attempt has finished; whatever else goes
+    wrong is the job's end.
     """
     die_with_parent(_worker_pid)
     settings = Settings.from_environment()
@@ -97,19 +101,28 @@ def run_job(job_id: str) -> None:
     if job.finished:
         return
     log.info("%s %s begins, attempt %d", job.kind, job.id, job.attempt)
+    staging = _stage(job, store)
     _sweep(queue, store)
-    try:
-        ended = _attempt(job, queue, store, settings, Registry(store, redis))
-        log.info("%s %s %s", ended.kind, ended.id, ended.state)
-    finally:
-        store.discard(job.staging)
+    ended = _attempt(job, staging, queue, store, settings, Registry(store, redis))
+    log.info("%s %s %s", ended.kind, ended.id, ended.state)
+    store.discard(job.staging)
 
 
-def _attempt(job: Job, queue: JobQueue, store: Store, settings: Settings, registry: Registry) -> Job:
+def _stage(job: Job, store: Store) -> Path:
+    """A folder for this attempt, with what earlier ones have finished."""
+    folder = store.stage(job.staging)
+    for earlier in range(1, job.attempt):
+        hand_on(store.staging(job.staging_of(earlier)), folder)
+    return folder
+
+
+def _attempt(
+    job: Job, staging: Path, queue: JobQueue, store: Store, settings: Settings, registry: Registry
+) -> Job:
     try:
         watch = Watch(queue, job)
         watch.check()
-        manifest = _run(job, store, settings, watch)
+        manifest = _run(job, staging, store, settings, watch)
         registry.add(manifest, queue.names(job))
         ended = queue.finish(job, "succeeded", model=manifest.id, remarks=manifest.remarks)
         # Names of requests that joined the job after that; now that it has ended, none does any more.
@@ -124,10 +137,10 @@ def _attempt(job: Job, queue: JobQueue, store: Store, settings: Settings, regist
         return queue.finish(job, "failed", error=_explain(error))
 
 
-def _run(job: Job, store: Store, settings: Settings, watch: Watch) -> Manifest:
+def _run(job: Job, staging: Path, store: Store, settings: Settings, watch: Watch) -> Manifest:
     if job.kind == "merge":
-        return run_merge(job, store, settings, watch)
-    return run_import(job, store, settings, watch)
+        return run_merge(job, staging, store, settings, watch)
+    return run_import(job, staging, store, settings, watch)
 
 
 def _explain(error: Exception) -> JobError:

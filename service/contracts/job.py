@@ -54,7 +54,11 @@ class Job(BaseModel):
     @property
     def staging(self) -> str:
         """What the folder that this attempt works in is called; no two attempts share one."""
-        return f"{self.id}.{self.attempt}"
+        return self.staging_of(self.attempt)
+
+    def staging_of(self, attempt: int) -> str:
+        """The same of another attempt."""
+        return f"{self.id}.{attempt}"
 
 
 class JobEvent(BaseModel):

@@ -1,16 +1,22 @@
-"""Files of a model folder by size and sha256, and one digest over all of them."""
+"""Files of a model folder by size and sha256, a digest over all of them, and the id that follows from it."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from service.contracts.model import FileEntry
 
 
-def hash_file(path: Path) -> FileEntry:
-    """Raises OSError."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
+_CHUNK = 4 * 1024 * 1024
+
+
+def hash_file(path: Path, between: Callable[[], None] = lambda: None) -> FileEntry:
+    """`between` is called every few milliseconds, and may raise to stop. Raises OSError."""
+    digest, buffer = hashlib.sha256(), memoryview(bytearray(_CHUNK))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
+            between()
         return FileEntry(size=file.tell(), sha256=digest.hexdigest())
 
 
@@ -20,3 +26,8 @@ def content_digest(files: Mapping[str, FileEntry]) -> str:
     for name in sorted(files):
         digest.update(f"{name}\0{files[name].sha256}\n".encode())
     return digest.hexdigest()
+
+
+def import_id(digest: str, base: str | None = None) -> str:
+    """The id of a model that is not a merge: of its content digest, and an adapter's base model's id."""
+    return "m_" + hashlib.sha256(f"import\0{base or ''}\0{digest}".encode()).hexdigest()[:16]

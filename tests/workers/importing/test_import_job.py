@@ -67,7 +67,8 @@ def test_an_adapter_can_give_a_merge_its_config(service: Service, trained: Train
     job = service.run("merge", {"recipe": recipe, "seed": 0})
     assert job.state == "succeeded", job.error
     folder = service.store.path(str(job.model))
-    assert {path.name for path in folder.iterdir()} == BESIDE_WEIGHTS | {"model.safetensors", "manifest.json"}
+    made = {"model.safetensors", "manifest.json", "README.md", "mergekit_config.yml"}
+    assert {path.name for path in folder.iterdir()} == BESIDE_WEIGHTS | made
     found = load_file(folder / "model.safetensors")
     for name, tensor in load_file(trained.root / "merged" / "model.safetensors").items():
         torch.testing.assert_close(found[name], tensor, rtol=1e-5, atol=1e-5)

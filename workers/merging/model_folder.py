@@ -1,0 +1,223 @@
+"""The folder of a merged model: weights, config, tokenizer, recipe and model card, checked when all is there.
+
+Jobs and merges without a service both end here. A folder that an earlier attempt at the same merge left
+behind gives its finished shards.
+"""
+
+import json
+import shutil
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from service.contracts.model import FileEntry
+from service.contracts.recipe import Recipe
+from service.recipes.digest import NUMERICS, canonical
+from service.recipes.merged_config import merged_config
+from service.recipes.plan import Plan
+from service.sources.checkpoint import CARRIED, CONFIG, inspect_checkpoint
+from workers.merging.checkpoint import SHARD_BYTES, CheckpointWriter, Shard, shards_of, write_index
+from workers.merging.engine import merge
+from workers.merging.finished_shards import forget_records, record_finished, take_over
+from workers.merging.model_card import Card, Ingredient
+from workers.merging.weights import Weights
+
+_RECIPE = "mergekit_config.yml"
+_CARD = "README.md"
+_BESIDE_WEIGHTS = 64 * 1024 * 1024
+"""Room for tokenizer, config, card and the shards' headers."""
+
+
+class NoSpace(Exception):
+    """The disk has too little room for the result."""
+
+
+class NotAsPlanned(Exception):
+    """What was read back is not what was to be written: the disk or the engine is at fault."""
+
+
+class Progress(Protocol):
+    """Who watches: bytes of the result out, the wish to stop in. Called from several threads."""
+
+    def expect(self, total: int) -> None: ...
+
+    def add(self, count: int) -> None: ...
+
+    def check(self) -> None:
+        """Raises when the merge should stop."""
+        ...
+
+
+@dataclass(frozen=True)
+class Merge:
+    """All that the result follows from."""
+
+    recipe: Recipe
+    """Pinned to ids."""
+    recipe_text: str
+    """YAML, as people should see it."""
+    plan: Plan
+    ingredients: Sequence[Ingredient]
+    folders: Mapping[str, Path]
+    """Where config and tokenizer of each model are."""
+    weights: Mapping[str, Weights]
+
+
+@dataclass(frozen=True)
+class Computer:
+    device: str
+    threads: int
+    shard_bytes: int = SHARD_BYTES
+
+
+def versions() -> dict[str, str]:
+    """Of everything that decides the bytes of a result."""
+    return {"polymerge": version("polymerge"), "torch": torch.__version__, "numerics": str(NUMERICS)}
+
+
+def find_device(wanted: str) -> str:
+    """`wanted`, where "auto" is the GPU if there is one."""
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return wanted
+
+
+def write_model(folder: Path, what: Merge, computer: Computer, progress: Progress) -> dict[str, FileEntry]:
+    """Make the model in `folder`; the digests of those of its files that were hashed on the way are returned.
+
+    Raises NoSpace before it writes, NotFinite, NotAsPlanned, OSError, and whatever `progress.check` raises.
+    """
+    shards = shards_of(what.plan.tasks, computer.shard_bytes)
+    metadata = _metadata(what, computer.device)
+    entries = take_over(folder, shards, metadata, progress.check)
+    missing = [shard for shard in shards if shard.name not in entries]
+    check_space(folder, sum(shard.nbytes for shard in missing))
+    progress.expect(what.plan.bytes_written)
+    progress.add(what.plan.bytes_written - sum(shard.nbytes for shard in missing))
+    entries |= _write_weights(folder, missing, metadata, what, computer, progress)
+    write_index(folder, shards)
+    _carry_files(folder, what)
+    (folder / _RECIPE).write_text(what.recipe_text)
+    (folder / _CARD).write_text(_card(what, computer.device).text())
+    forget_records(folder)
+    _check(folder, what.plan)
+    return entries
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Raises NoSpace, with numbers."""
+    needed += _BESIDE_WEIGHTS
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise NoSpace(
+            f"{folder}: the merge needs {needed / 1e9:.2f} GB more, the disk has {free / 1e9:.2f} GB free"
+        )
+
+
+def _metadata(what: Merge, device: str) -> dict[str, str]:
+    """For the header of every shard."""
+    values = {
+        "recipe": json.dumps(canonical(what.recipe), sort_keys=True),
+        "sources": json.dumps({item.id: item.digest for item in what.ingredients}, sort_keys=True),
+        "seed": str(what.plan.seed),
+        "device": device,
+    }
+    return {f"polymerge_{name}": value for name, value in (values | versions()).items()}
+
+
+def _write_weights(
+    folder: Path,
+    shards: Sequence[Shard],
+    metadata: Mapping[str, str],
+    what: Merge,
+    computer: Computer,
+    progress: Progress,
+) -> dict[str, FileEntry]:
+    """Merge what `shards` hold; each that is finished before the last one goes on record."""
+    writer = CheckpointWriter(folder, shards, metadata)
+    results = merge(
+        replace(what.plan, tasks=tuple(task for shard in shards for task in shard.tasks)),
+        what.weights,
+        allocate=writer.allocate,
+        threads=computer.threads,
+        device=computer.device,
+        between_tiles=progress.check,
+        done=progress.add,
+    )
+    ends = {shard.tasks[-1].name: shard for shard in shards[:-1] if shard.tasks}
+    with _Recorder(folder, progress.check) as recorder:
+        for name, _ in results:
+            if name in ends:
+                recorder.record(ends[name])
+    writer.close()
+    return recorder.entries
+
+
+class _Recorder:
+    """Puts finished shards on record while the merge goes on; when that breaks off, it stops too."""
+
+    def __init__(self, folder: Path, check: Callable[[], None]) -> None:
+        self._folder, self._check = folder, check
+        self._stopped = threading.Event()
+        self._thread = ThreadPoolExecutor(1)
+        self._records: dict[str, Future[FileEntry]] = {}
+
+    @property
+    def entries(self) -> dict[str, FileEntry]:
+        return {name: record.result() for name, record in self._records.items()}
+
+    def record(self, shard: Shard) -> None:
+        """Soon."""
+        self._records[shard.name] = self._thread.submit(record_finished, self._folder, shard, self._go_on)
+
+    def __enter__(self) -> "_Recorder":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind:
+            self._stopped.set()
+        self._thread.shutdown(cancel_futures=kind is not None)
+
+    def _go_on(self) -> None:
+        if self._stopped.is_set():
+            raise InterruptedError
+        self._check()
+
+
+def _carry_files(folder: Path, what: Merge) -> None:
+    """Config and tokenizer of the donor; the config says what the weights are now."""
+    donor = what.folders[what.plan.donor]
+    for name in CARRIED:
+        if (donor / name).is_file():
+            shutil.copyfile(donor / name, folder / name)
+    configs = {model: json.loads((what.folders[model] / CONFIG).read_text()) for model in what.plan.configs}
+    config = merged_config(configs, what.plan)
+    (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def _card(what: Merge, device: str) -> Card:
+    return Card(
+        method=what.plan.method,
+        recipe=what.recipe_text,
+        seed=what.plan.seed,
+        ingredients=what.ingredients,
+        versions=versions(),
+        device=device,
+    )
+
+
+def _check(folder: Path, plan: Plan) -> None:
+    """Every tensor of the plan is there in its shape and dtype, at full length. The engine saw them finite."""
+    try:
+        found = inspect_checkpoint(folder, folder).tensors
+    except ValueError as error:
+        raise NotAsPlanned(f"the result can't be read back: {error}") from None
+    wrong = sorted(name for name in plan.tensors.keys() | found if plan.tensors.get(name) != found.get(name))
+    if wrong:
+        raise NotAsPlanned(f"{len(wrong)} tensors are not as planned, the first is {wrong[0]}")
