@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-import yaml
-
 from service.contracts.job import Job
 from service.contracts.model import FileEntry, Manifest
 from service.contracts.recipe import Recipe
@@ -17,9 +15,8 @@ from service.settings import Settings
 from service.sources.files import content_digest, hash_file
 from service.store import Store
 from workers.intact import check_intact
-from workers.merging.model_card import Ingredient
-from workers.merging.model_folder import Computer, Merge, find_device, versions, write_model
-from workers.open_model import open_model
+from workers.merging.model_folder import Computer, find_device, versions, write_model
+from workers.stored_merge import stored_merge
 from workers.watch import Watch
 
 
@@ -41,9 +38,10 @@ def run_merge(job: Job, staging: Path, store: Store, settings: Settings, watch: 
     plan = make_plan(recipe, {ref: item.tensors for ref, item in manifests.items()}, seed)
     _check_sources(manifests, store)
     computer = Computer(find_device(settings.device), settings.merge_threads)
-    hashed = write_model(staging, _merge(recipe, plan, store), computer, watch)
+    hashed = write_model(staging, stored_merge(recipe, plan, store), computer, watch)
     files = {
-        path.name: hashed.get(path.name) or hash_file(path, watch.check) for path in sorted(staging.iterdir())
+        path.name: hashed.get(path.name) or hash_file(path, lambda _: watch.check())
+        for path in sorted(staging.iterdir())
     }
     store.commit(staging, _describe(target, recipe, plan, manifests, files, computer.device))
     return store.manifest(target)
@@ -56,35 +54,6 @@ def _check_sources(manifests: dict[str, Manifest], store: Store) -> None:
             check_intact(manifest, store.path(ref))
         except ValueError as error:
             raise DamagedSource(str(error)) from None
-
-
-def _merge(recipe: Recipe, plan: Plan, store: Store) -> Merge:
-    return Merge(
-        recipe=recipe,
-        recipe_text=yaml.safe_dump(canonical(recipe), sort_keys=False),
-        plan=plan,
-        ingredients=[_ingredient(ref, store) for ref in recipe.references()],
-        folders={ref: store.path(ref) for ref in recipe.references()},
-        weights={ref: open_model(store.path(ref)) for ref in plan.models},
-    )
-
-
-def _ingredient(ref: str, store: Store) -> Ingredient:
-    """With all that it was made of itself, as far as the store still has it."""
-    manifest = store.manifest(ref)
-    if manifest.base:
-        origin, parents = "adapter on", [manifest.base]
-    else:
-        method = manifest.recipe["merge_method"] if manifest.recipe else None
-        origin, parents = f"merge by {method} of", manifest.sources
-    return Ingredient(
-        name=ref,
-        id=ref,
-        digest=manifest.content_digest,
-        license=manifest.license,
-        origin=origin,
-        parents=tuple(_ingredient(parent, store) for parent in parents if store.has(parent)),
-    )
 
 
 def _describe(

@@ -6,17 +6,16 @@ from pathlib import Path
 
 from service.contracts.model import FileEntry
 
-
 _CHUNK = 4 * 1024 * 1024
 
 
-def hash_file(path: Path, between: Callable[[], None] = lambda: None) -> FileEntry:
-    """`between` is called every few milliseconds, and may raise to stop. Raises OSError."""
+def hash_file(path: Path, read: Callable[[int], None] = lambda _: None) -> FileEntry:
+    """`read` hears of bytes that were read, every few milliseconds, and may raise to stop. Raises OSError."""
     digest, buffer = hashlib.sha256(), memoryview(bytearray(_CHUNK))
     with path.open("rb", buffering=0) as file:
         while count := file.readinto(buffer):
             digest.update(buffer[:count])
-            between()
+            read(count)
         return FileEntry(size=file.tell(), sha256=digest.hexdigest())
 
 

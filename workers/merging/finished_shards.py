@@ -5,7 +5,6 @@ need none: they are in the shard's header, which must be the one that would be w
 """
 
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +18,7 @@ _RECORD = ".sha256"
 
 def record_finished(folder: Path, shard: Shard, check: Callable[[], None]) -> FileEntry:
     """Put it on record that the shard will not be written to any more. `check` may raise to stop."""
-    entry = hash_file(folder / shard.name, check)
+    entry = hash_file(folder / shard.name, lambda _: check())
     record = folder / (shard.name + _RECORD)
     aside = record.with_suffix(".part")
     aside.write_text(f"{entry.sha256}  {shard.name}\n")
@@ -35,13 +34,18 @@ def take_over(
     finished = {name: entry for name, entry in found.items() if entry}
     for path in folder.iterdir():
         if path.name.removesuffix(_RECORD) not in finished:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            path.unlink()
     return finished
 
 
-def has_finished(folder: Path) -> bool:
-    """Whether a merge that broke off can go on from this folder."""
-    return any(folder.glob(f"*{_RECORD}"))
+def keep_finished(folder: Path) -> int:
+    """Remove all but finished shards from the folder of a merge that broke off; how many there are."""
+    records = {path.name for path in folder.glob(f"*{_RECORD}")}
+    kept = records | {name.removesuffix(_RECORD) for name in records}
+    for path in folder.iterdir():
+        if path.name not in kept:
+            path.unlink()
+    return len(records)
 
 
 def hand_on(earlier: Path, folder: Path) -> None:
@@ -70,7 +74,7 @@ def _verified(
         with path.open("rb") as file:
             if file.read(len(header)) != header:
                 return None
-        entry = hash_file(path, check)
+        entry = hash_file(path, lambda _: check())
     except FileNotFoundError:
         return None
     return entry if entry.sha256 == recorded else None

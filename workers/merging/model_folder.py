@@ -213,7 +213,7 @@ def _card(what: Merge, device: str) -> Card:
 
 
 def _check(folder: Path, plan: Plan) -> None:
-    """Every tensor of the plan is there in its shape and dtype, at full length. The engine saw them finite."""
+    """Every tensor of the plan is there in its shape and dtype, at full length."""
     try:
         found = inspect_checkpoint(folder, folder).tensors
     except ValueError as error:

@@ -1,0 +1,38 @@
+"""What `polymerge merge` hands to the process that merges, which is no client any more."""
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+
+def parse_size(raw: object) -> object:
+    """A number of bytes, also as in 500MB or 5GB (kB is 1000 bytes). Raises ValueError."""
+    if not isinstance(raw, str):
+        return raw
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)b?\s*", raw.lower())
+    if not match:
+        raise ValueError(f"'{raw}' is no size; write bytes, or a number with kB, MB or GB")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+class LocalMerge(BaseModel):
+    """One merge on this machine, without a service."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    recipe: str
+    """Its file; - for standard input."""
+    out: Path
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+    shard_size: Annotated[int, BeforeValidator(parse_size), Field(ge=1)] = 5 * 10**9
+    """Bytes of tensors in a file, at most."""
+    dry_run: bool = False
+    force: bool = False
+    """Replace the model that is in `out`."""
