@@ -38,12 +38,13 @@ def run_merge(job: Job, staging: Path, store: Store, settings: Settings, watch: 
     plan = make_plan(recipe, {ref: item.tensors for ref, item in manifests.items()}, seed)
     _check_sources(manifests, store)
     computer = Computer(find_device(settings.device), settings.merge_threads)
-    hashed = write_model(staging, stored_merge(recipe, plan, store), computer, watch)
+    written = write_model(staging, stored_merge(recipe, plan, store), computer, watch)
     files = {
-        path.name: hashed.get(path.name) or hash_file(path, lambda _: watch.check())
+        path.name: written.files.get(path.name) or hash_file(path, lambda _: watch.check())
         for path in sorted(staging.iterdir())
     }
-    store.commit(staging, _describe(target, recipe, plan, manifests, files, computer.device))
+    manifest = _describe(target, recipe, plan, manifests, files, computer.device, written.remarks)
+    store.commit(staging, manifest)
     return store.manifest(target)
 
 
@@ -63,7 +64,7 @@ def _describe(
     manifests: Mapping[str, Manifest],
     files: dict[str, FileEntry],
     device: str,
-    remarks: dict[str, str],
+    remarks: Mapping[str, str],
 ) -> Manifest:
     return Manifest(
         id=target,
@@ -75,6 +76,7 @@ def _describe(
         content_digest=content_digest(files),
         device=device,
         versions=versions(),
+        remarks=dict(remarks),
         files=files,
         tensors=plan.tensors,
         size_bytes=sum(entry.size for entry in files.values()),

@@ -12,6 +12,7 @@ from redis import Redis
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from service.contracts.job import Job
 from service.queue import JobQueue
 from service.recipes.accept import accept
 from service.recipes.digest import canonical
@@ -45,14 +46,18 @@ class Place:
 
     def import_folder(self, folder: Path) -> str:
         job = self.queue.submit("import", {"source": {"folder": folder.name}})
-        return run_import(job, self.store, self.settings, Watch(self.queue, job)).id
+        return run_import(job, self._staging(job), self.store, self.settings, Watch(self.queue, job)).id
 
     def merge(self, recipe: dict[str, Any]) -> Path:
         """The folder of the result."""
         accepted = accept(json.dumps(recipe).encode(), 0, lambda ref: ref, self.store.manifest)
         request = {"recipe": canonical(accepted.recipe), "seed": 0}
         job = self.queue.submit("merge", request, model=accepted.model_id)
-        return self.store.path(run_merge(job, self.store, self.settings, Watch(self.queue, job)).id)
+        watch = Watch(self.queue, job)
+        return self.store.path(run_merge(job, self._staging(job), self.store, self.settings, watch).id)
+
+    def _staging(self, job: Job) -> Path:
+        return self.store.stage(job.staging)
 
 
 @pytest.fixture

@@ -94,7 +94,7 @@ def _merge(
     with out.staging() as folder:
         try:
             with showing(f"merging on {computer.device}") as progress:
-                write_model(folder, what, computer, progress)
+                written = write_model(folder, what, computer, progress)
             out.publish()
         except BaseException as error:
             kept = keep_finished(folder)
@@ -105,3 +105,5 @@ def _merge(
             if isinstance(error, NoSpace | NotFinite | NotAsPlanned):
                 raise Unusable(str(error)) from None
             raise
+    for tensor, remark in written.remarks.items():
+        print(f"{tensor}: {remark}", file=sys.stderr)

@@ -1,7 +1,7 @@
 """Shards that are finished, on record beside them, so that a merge which broke off goes on from there.
 
-The record of a shard has its sha256, in the format of sha256sum. Recipe, seed, sources, numerics and layout
-need none: they are in the shard's header, which must be the one that would be written now.
+The record of a shard has its sha256. Recipe, seed, sources, numerics and layout need none: they are in the
+shard's header, which must be the one that would be written now.
 """
 
 import os
@@ -9,29 +9,42 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from pydantic import BaseModel, ValidationError
+
 from service.contracts.model import FileEntry
 from service.sources.files import hash_file
 from workers.merging.checkpoint import Shard
 
-_RECORD = ".sha256"
+_RECORD = ".finished.json"
 
 
-def record_finished(folder: Path, shard: Shard, check: Callable[[], None]) -> FileEntry:
+class FinishedShard(BaseModel):
+    """The record."""
+
+    file: FileEntry
+    remarks: dict[str, str]
+    """What the method had to say about its tensors."""
+
+
+def record_finished(
+    folder: Path, shard: Shard, remarks: Mapping[str, str], check: Callable[[], None]
+) -> FinishedShard:
     """Put it on record that the shard will not be written to any more. `check` may raise to stop."""
-    entry = hash_file(folder / shard.name, lambda _: check())
-    record = folder / (shard.name + _RECORD)
-    aside = record.with_suffix(".part")
-    aside.write_text(f"{entry.sha256}  {shard.name}\n")
-    aside.replace(record)
-    return entry
+    file = hash_file(folder / shard.name, lambda _: check())
+    said = {task.name: remarks[task.name] for task in shard.tasks if task.name in remarks}
+    finished = FinishedShard(file=file, remarks=said)
+    aside = folder / f"{shard.name}.part"
+    aside.write_text(finished.model_dump_json())
+    aside.replace(_record(folder, shard.name))
+    return finished
 
 
 def take_over(
     folder: Path, shards: Sequence[Shard], metadata: Mapping[str, str], check: Callable[[], None]
-) -> dict[str, FileEntry]:
+) -> dict[str, FinishedShard]:
     """Those of `shards` that `folder` has finished, each read again; all else in there is removed."""
     found = {shard.name: _verified(folder, shard, metadata, check) for shard in shards}
-    finished = {name: entry for name, entry in found.items() if entry}
+    finished = {name: shard for name, shard in found.items() if shard}
     for path in folder.iterdir():
         if path.name.removesuffix(_RECORD) not in finished:
             path.unlink()
@@ -54,8 +67,9 @@ def hand_on(earlier: Path, folder: Path) -> None:
     That attempt may still be running somewhere: it keeps its own, and writes to none of these any more.
     """
     for record in earlier.glob(f"*{_RECORD}"):
+        shard = record.name.removesuffix(_RECORD)
         with suppress(OSError):
-            os.link(earlier / record.stem, folder / record.stem)
+            os.link(earlier / shard, folder / shard)
             os.link(record, folder / record.name)
 
 
@@ -67,14 +81,18 @@ def forget_records(folder: Path) -> None:
 
 def _verified(
     folder: Path, shard: Shard, metadata: Mapping[str, str], check: Callable[[], None]
-) -> FileEntry | None:
-    path, header = folder / shard.name, shard.header(metadata)
+) -> FinishedShard | None:
+    header = shard.header(metadata)
     try:
-        recorded = (folder / (shard.name + _RECORD)).read_text().partition(" ")[0]
-        with path.open("rb") as file:
+        recorded = FinishedShard.model_validate_json(_record(folder, shard.name).read_bytes())
+        with (folder / shard.name).open("rb") as file:
             if file.read(len(header)) != header:
                 return None
-        entry = hash_file(path, lambda _: check())
-    except FileNotFoundError:
+        found = hash_file(folder / shard.name, lambda _: check())
+    except (FileNotFoundError, ValidationError):
         return None
-    return entry if entry.sha256 == recorded else None
+    return recorded if found == recorded.file else None
+
+
+def _record(folder: Path, shard: str) -> Path:
+    return folder / (shard + _RECORD)

@@ -35,6 +35,8 @@ class Card:
     ingredients: Sequence[Ingredient]
     versions: Mapping[str, str]
     device: str
+    remarks: Mapping[str, str]
+    """Of the method, by tensor."""
 
     def text(self) -> str:
         return _PAGE.format(
@@ -49,6 +51,7 @@ class Card:
             seed=self.seed,
             versions=", ".join(f"{name} {number}" for name, number in self.versions.items()),
             device=self.device,
+            remarks=_remarks(self.remarks),
         )
 
 
@@ -87,9 +90,9 @@ A digest is the sha256 over the names and sha256s of a model's files, an id its 
 polymerge merge mergekit_config.yml merged --seed {seed}
 ```
 
-Made with {versions} on {device}. The same recipe, ingredients and seed give the same tensors, bit by bit, on
-the same kind of device, whatever the number of threads.
-"""
+Made with {versions} on {device}.
+The same recipe, ingredients and seed give the same tensors, bit by bit, on the same kind of device.
+{remarks}"""
 
 
 def _front_matter(ingredients: Sequence[Ingredient]) -> dict[str, Any]:
@@ -125,3 +128,8 @@ def _licenses(ingredients: Sequence[Ingredient]) -> str:
     return (
         "The ingredients' licences differ or are not all stated: whoever passes the merge on answers to each."
     )
+
+
+def _remarks(remarks: Mapping[str, str]) -> str:
+    lines = [f"- `{name}`: {text}" for name, text in remarks.items()]
+    return "\n".join(["", "## What the method remarked", "", *lines, ""]) if lines else ""

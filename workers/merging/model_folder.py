@@ -24,7 +24,7 @@ from service.recipes.plan import Plan
 from service.sources.checkpoint import CARRIED, CONFIG, inspect_checkpoint
 from workers.merging.checkpoint import SHARD_BYTES, CheckpointWriter, Shard, shards_of, write_index
 from workers.merging.engine import merge
-from workers.merging.finished_shards import forget_records, record_finished, take_over
+from workers.merging.finished_shards import FinishedShard, forget_records, record_finished, take_over
 from workers.merging.model_card import Card, Ingredient
 from workers.merging.weights import Weights
 
@@ -88,26 +88,38 @@ def find_device(wanted: str) -> str:
     return wanted
 
 
-def write_model(folder: Path, what: Merge, computer: Computer, progress: Progress) -> dict[str, FileEntry]:
-    """Make the model in `folder`; the digests of those of its files that were hashed on the way are returned.
+@dataclass(frozen=True)
+class Written:
+    """What is known of a model that has just been written."""
+
+    files: Mapping[str, FileEntry]
+    """Those that were hashed on the way."""
+    remarks: Mapping[str, str]
+    """What the method had to say about tensors, in their order."""
+
+
+def write_model(folder: Path, what: Merge, computer: Computer, progress: Progress) -> Written:
+    """Make the model in `folder`.
 
     Raises NoSpace before it writes, NotFinite, NotAsPlanned, OSError, and whatever `progress.check` raises.
     """
     shards = shards_of(what.plan.tasks, computer.shard_bytes)
     metadata = _metadata(what, computer.device)
-    entries = take_over(folder, shards, metadata, progress.check)
-    missing = [shard for shard in shards if shard.name not in entries]
+    finished = take_over(folder, shards, metadata, progress.check)
+    missing = [shard for shard in shards if shard.name not in finished]
     check_space(folder, sum(shard.nbytes for shard in missing))
     progress.expect(what.plan.bytes_written)
     progress.add(what.plan.bytes_written - sum(shard.nbytes for shard in missing))
-    entries |= _write_weights(folder, missing, metadata, what, computer, progress)
+    remarks = {name: text for shard in finished.values() for name, text in shard.remarks.items()}
+    finished |= _write_weights(folder, missing, metadata, what, computer, progress, remarks)
+    remarks = {task.name: remarks[task.name] for task in what.plan.tasks if task.name in remarks}
     write_index(folder, shards)
     _carry_files(folder, what)
     (folder / _RECIPE).write_text(what.recipe_text)
-    (folder / _CARD).write_text(_card(what, computer.device).text())
+    (folder / _CARD).write_text(_card(what, computer.device, remarks).text())
     forget_records(folder)
     _check(folder, what.plan)
-    return entries
+    return Written({name: shard.file for name, shard in finished.items()}, remarks)
 
 
 def check_space(folder: Path, needed: int) -> None:
@@ -127,8 +139,9 @@ def _metadata(what: Merge, device: str) -> dict[str, str]:
         "sources": json.dumps({item.id: item.digest for item in what.ingredients}, sort_keys=True),
         "seed": str(what.plan.seed),
         "device": device,
+        "versions": json.dumps(versions(), sort_keys=True),
     }
-    return {f"polymerge_{name}": value for name, value in (values | versions()).items()}
+    return {f"polymerge_{name}": value for name, value in values.items()}
 
 
 def _write_weights(
@@ -138,8 +151,9 @@ def _write_weights(
     what: Merge,
     computer: Computer,
     progress: Progress,
-) -> dict[str, FileEntry]:
-    """Merge what `shards` hold; each that is finished before the last one goes on record."""
+    remarks: dict[str, str],
+) -> dict[str, FinishedShard]:
+    """Merge what `shards` hold; each but the last goes on record when it is finished. Adds to `remarks`."""
     writer = CheckpointWriter(folder, shards, metadata)
     results = merge(
         replace(what.plan, tasks=tuple(task for shard in shards for task in shard.tasks)),
@@ -149,32 +163,35 @@ def _write_weights(
         device=computer.device,
         between_tiles=progress.check,
         done=progress.add,
+        remark=remarks.__setitem__,
     )
     ends = {shard.tasks[-1].name: shard for shard in shards[:-1] if shard.tasks}
-    with _Recorder(folder, progress.check) as recorder:
+    with _Recorder(folder, remarks, progress.check) as recorder:
         for name, _ in results:
             if name in ends:
                 recorder.record(ends[name])
     writer.close()
-    return recorder.entries
+    return recorder.finished
 
 
 class _Recorder:
     """Puts finished shards on record while the merge goes on; when that breaks off, it stops too."""
 
-    def __init__(self, folder: Path, check: Callable[[], None]) -> None:
-        self._folder, self._check = folder, check
+    def __init__(self, folder: Path, remarks: Mapping[str, str], check: Callable[[], None]) -> None:
+        self._folder, self._remarks, self._check = folder, remarks, check
         self._stopped = threading.Event()
         self._thread = ThreadPoolExecutor(1)
-        self._records: dict[str, Future[FileEntry]] = {}
+        self._records: dict[str, Future[FinishedShard]] = {}
 
     @property
-    def entries(self) -> dict[str, FileEntry]:
+    def finished(self) -> dict[str, FinishedShard]:
         return {name: record.result() for name, record in self._records.items()}
 
     def record(self, shard: Shard) -> None:
         """Soon."""
-        self._records[shard.name] = self._thread.submit(record_finished, self._folder, shard, self._go_on)
+        self._records[shard.name] = self._thread.submit(
+            record_finished, self._folder, shard, self._remarks, self._go_on
+        )
 
     def __enter__(self) -> "_Recorder":
         return self
@@ -201,7 +218,7 @@ def _carry_files(folder: Path, what: Merge) -> None:
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def _card(what: Merge, device: str) -> Card:
+def _card(what: Merge, device: str, remarks: Mapping[str, str]) -> Card:
     return Card(
         method=what.plan.method,
         recipe=what.recipe_text,
@@ -209,6 +226,7 @@ def _card(what: Merge, device: str) -> Card:
         ingredients=what.ingredients,
         versions=versions(),
         device=device,
+        remarks=remarks,
     )
 
 
