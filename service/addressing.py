@@ -1,31 +1,101 @@
-"""What a request calls a model: an id, an alias, or either with @ and a language."""
+"""What a request calls a model: an id, an alias, either with @ and a language, a bare @language, a judge."""
 
 from dataclasses import dataclass
+from typing import Any
 
+from starlette.concurrency import run_in_threadpool
+
+from service.context import positions
+from service.contracts.language import LanguageProfile
 from service.contracts.problem import FieldProblem
 from service.errors import ProblemError
-from service.languages.profile import NotALanguage, Profile
+from service.judges import PREFIX
+from service.languages.profile import NotALanguage
 from service.parts import Parts
+from service.recipes.refusal import nearest
 from service.registry import UnknownModel
 
 
 @dataclass(frozen=True)
 class Addressed:
     model: str
-    """The model's id."""
-    profile: Profile | None
+    """The model's id, or a judge's `judge/NAME`."""
+    profile: LanguageProfile | None
+    context: int | None
+    """Tokens that prompt and answer share; None when the service can't know, as of a judge."""
+
+    def check_length(self, max_tokens: int, field: str = "max_tokens") -> None:
+        """Raises ProblemError before anything is loaded for a request that can't fit."""
+        if self.context is not None and max_tokens >= self.context:
+            detail = f"{field} is {max_tokens}; the context, prompt included, has {self.context} tokens"
+            problem = FieldProblem(pointer=f"/{field}", detail=detail)
+            raise ProblemError(422, "context-length-exceeded", detail, errors=[problem])
 
 
 def address(parts: Parts, reference: str, language: str | None = None) -> Addressed:
     """Resolve `alias@fr`; a language given beside it wins. Raises ProblemError at /model or /language."""
     name, _, tag = reference.partition("@")
-    wanted = language if language is not None else (tag or None)
+    profile = profile_of(parts, tag, "/model") if tag else None
+    if language is not None:
+        profile = profile_of(parts, language, "/language")
+    if name.startswith(PREFIX):
+        return Addressed(_judge(parts, name), profile, None)
+    model = _resolve(parts, name or _default(parts, profile))
+    return Addressed(model, profile, context_of(parts, model))
+
+
+async def address_body(parts: Parts, pinned: str | None, body: dict[str, Any]) -> Addressed:
+    """The model that the path or the body of a request names. Raises ProblemError."""
+    reference = pinned or body.get("model") or ""
+    if not isinstance(reference, str):
+        raise _invalid("`model` must be an id or alias from GET /v1/models")
+    return await run_in_threadpool(address, parts, reference)
+
+
+def profile_of(parts: Parts, tag: str, pointer: str) -> LanguageProfile:
+    """Raises ProblemError at `pointer`."""
     try:
-        profile = parts.profiles.get(wanted) if wanted is not None else None
-        return Addressed(model=parts.registry.resolve(name), profile=profile)
+        return parts.profiles.get(tag)
     except NotALanguage as error:
-        place = FieldProblem(pointer="/model" if language is None else "/language", detail=str(error))
+        place = FieldProblem(pointer=pointer, detail=str(error))
         raise ProblemError(422, "unknown-language", str(error), errors=[place]) from None
+
+
+def context_of(parts: Parts, model: str) -> int:
+    """Tokens of the model's context in an engine of ours; a damaged model is found out when it is loaded."""
+    try:
+        return min(parts.settings.max_model_len, positions(parts.store.path(model)))
+    except (OSError, ValueError):
+        return parts.settings.max_model_len
+
+
+def _default(parts: Parts, profile: LanguageProfile | None) -> str:
+    found = (profile.model if profile else None) or parts.settings.default_model
+    if found is None:
+        raise _invalid("`model` is required: an id or alias from GET /v1/models (there is no default model)")
+    return found
+
+
+def _resolve(parts: Parts, name: str) -> str:
+    try:
+        return parts.registry.resolve(name)
     except UnknownModel as error:
-        place = FieldProblem(pointer="/model", detail=str(error))
-        raise ProblemError(404, "unknown-model", str(error), errors=[place]) from None
+        raise _unknown(str(error)) from None
+
+
+def _judge(parts: Parts, name: str) -> str:
+    judges = parts.models.judges
+    if name not in judges:
+        raise _unknown(f"no judge '{name}' is configured: {nearest(name, judges)}")
+    return name
+
+
+def _unknown(detail: str) -> ProblemError:
+    place = FieldProblem(pointer="/model", detail=detail)
+    return ProblemError(404, "unknown-model", detail, errors=[place])
+
+
+def _invalid(detail: str) -> ProblemError:
+    return ProblemError(
+        422, "invalid-request", detail, errors=[FieldProblem(pointer="/model", detail=detail)]
+    )

@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from service.contracts.problem import FieldProblem, Problem, json_pointer
 from service.engines.router import NoEngine
@@ -38,6 +39,15 @@ class ProblemError(Exception):
         ]
         self.retry_after = retry_after
 
+    def problem(self) -> Problem:
+        return Problem(
+            type=self.slug,
+            title=_TITLES.get(self.slug, "Something failed in the service"),
+            status=self.status,
+            detail=self.detail,
+            errors=self.errors,
+        )
+
 
 _TITLES = {
     "invalid-request": "The request is not valid",
@@ -49,6 +59,8 @@ _TITLES = {
     "engine-error": "The engine failed",
     "context-length-exceeded": "The request does not fit the model's context",
     "no-space": "Not enough disk space",
+    "overloaded": "The service is full",
+    "client-gone": "The client hung up",
     "redis-away": "Redis can't be reached",
     "stopping": "The service is stopping",
     "http-error": "The request can't be served",
@@ -67,7 +79,7 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _answer)
     for kind in (
         ProblemError, Refused, UnknownModel, UnknownJob, NoEngine, RedisError, RequestValidationError,
-        HTTPException,
+        HTTPException, ClientDisconnect,
     ):  # fmt: skip
         app.add_exception_handler(kind, _answer)
 
@@ -84,20 +96,17 @@ def respond(path: str, error: Exception) -> JSONResponse:
         # OpenAI's clients know 400 for a bad request.
         status = 400 if found.status == 422 else found.status
         return JSONResponse(openai_error(found), status_code=status, headers=headers)
-    problem = Problem(
-        type=found.slug,
-        title=_TITLES.get(found.slug, "Something failed in the service"),
-        status=found.status,
-        detail=found.detail,
-        errors=found.errors,
-    )
     return JSONResponse(
-        problem.model_dump(), status_code=found.status, headers=headers, media_type="application/problem+json"
+        found.problem().model_dump(),
+        status_code=found.status,
+        headers=headers,
+        media_type="application/problem+json",
     )
 
 
 def is_openai(path: str) -> bool:
-    return path.startswith("/v1/") or "/v1/" in path
+    """Whether clients of this path expect OpenAI's errors."""
+    return "/v1/" in path or path.endswith(("/tokenize", "/detokenize", "/tokenizer_info"))
 
 
 def explain(error: Exception) -> ProblemError:
@@ -119,6 +128,8 @@ def explain(error: Exception) -> ProblemError:
             return ProblemError(503, "redis-away", f"Redis can't be reached: {error}", retry_after=5)
         case HTTPException():
             return ProblemError(error.status_code, "http-error", str(error.detail))
+        case ClientDisconnect():
+            return ProblemError(499, "client-gone", "the client hung up before it had its answer")
     log.error("unexpected", exc_info=error)
     return ProblemError(500, "internal", f"{type(error).__name__}; the gateway's log has the details")
 
@@ -126,7 +137,13 @@ def explain(error: Exception) -> ProblemError:
 def openai_error(found: ProblemError) -> dict[str, Any]:
     """The body of an error under /v1, as OpenAI's clients expect it."""
     kind = "invalid_request_error" if found.status < 500 else "server_error"
-    code = {"unknown-model": "model_not_found", "context-length-exceeded": "context_length_exceeded"}
+    if found.status == 429:
+        kind = "rate_limit_error"
+    code = {
+        "unknown-model": "model_not_found",
+        "context-length-exceeded": "context_length_exceeded",
+        "overloaded": "rate_limit_exceeded",
+    }
     param = found.errors[0].pointer.removeprefix("/") if found.errors else None
     return {
         "error": {

@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-import httpx2
 import redis
 from fastapi import Depends, Request
 
+from service.admission import Admission
 from service.connection import GATEWAY_ATTEMPTS, connect, connect_async
 from service.engines.router import EngineRouter
+from service.judges import read_judges
 from service.languages.profile import Profiles
+from service.model_access import ModelAccess
 from service.queue import JobQueue
 from service.registry import Registry
 from service.settings import Settings
@@ -24,11 +26,12 @@ class Parts:
     registry: Registry
     jobs: JobQueue
     router: EngineRouter
-    engine_http: httpx2.AsyncClient
+    models: ModelAccess
+    admission: Admission
     profiles: Profiles
 
     async def close(self) -> None:
-        await self.engine_http.aclose()
+        await self.models.close()
         await self.router.close()
         self.redis.close()
 
@@ -36,17 +39,16 @@ class Parts:
 def make_parts(settings: Settings) -> Parts:
     connection = connect(settings.redis_url, GATEWAY_ATTEMPTS)
     store = Store(settings.store_root)
+    router = EngineRouter(connect_async(settings.redis_url), settings.generate_timeout_seconds)
     return Parts(
         settings=settings,
         redis=connection,
         store=store,
         registry=Registry(store, connection),
         jobs=JobQueue(connection),
-        router=EngineRouter(connect_async(settings.redis_url), settings.generate_timeout_seconds),
-        engine_http=httpx2.AsyncClient(
-            timeout=httpx2.Timeout(settings.generate_timeout_seconds, connect=5.0),
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=64),
-        ),
+        router=router,
+        models=ModelAccess(router, read_judges(settings.judges), settings.generate_timeout_seconds),
+        admission=Admission(settings.max_requests, settings.retry_after_seconds),
         profiles=Profiles(settings.languages),
     )
 

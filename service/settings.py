@@ -24,6 +24,10 @@ class Settings(BaseModel):
     """Root of what POST /models may import; `data`/sources when unset."""
     languages: Path | None = None
     """A folder with more language profiles (*.json), read beside the built-in ones."""
+    default_model: str | None = None
+    """Id or alias that answers when a request names no model, or only a language (`@fr`)."""
+    judges: Path | None = None
+    """A YAML file with the judges that may be asked (service/judges.py)."""
     host: str = "127.0.0.1"
     port: int = 8000
     merge_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
@@ -42,6 +46,10 @@ class Settings(BaseModel):
     engine_start_seconds: float = 600.0
     generate_timeout_seconds: float = 600.0
     """How long a request waits for an engine to have its model."""
+    max_requests: int = Field(default=512, ge=1)
+    """Requests to models that one gateway holds, waiting or answered; more get 429."""
+    retry_after_seconds: int = Field(default=5, ge=1)
+    """When those that got 429 are told to come back."""
     switch_after_seconds: float = 2.0
     """How long a model keeps a busy engine while another is asked for; longer where changes are slow."""
 

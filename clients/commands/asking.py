@@ -58,7 +58,7 @@ def languages(as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
     if as_json:
         print_json(found)
     else:
-        rows = [(item["tag"], item["name"], item["instruction"]) for item in found]
+        rows = [(item.tag, item.name, item.instruction) for item in found]
         print_table(("tag", "name", "instruction"), rows)
 
 

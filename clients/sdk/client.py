@@ -8,7 +8,7 @@ print(polymerge.generate("merged", "Bonjour, qui es-tu ?", language="fr").output
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
@@ -23,18 +23,19 @@ from clients.sdk.merges import Merges, Recipe
 from clients.sdk.models import Models
 from clients.sdk.readiness import ask
 from service.contracts.engine import Engine, EnginePage, Pin, Readiness
-from service.contracts.generation import Delta, GenerateRequest, GenerateResponse, Message
+from service.contracts.generation import Delta, GenerateRequest, GenerateResponse, Message, Prompt
 from service.contracts.job import Job
+from service.contracts.language import LanguageProfile
 from service.contracts.methods.spec import MethodDescription
 from service.contracts.model import Model
 
 # The service itself gives up after 10 minutes of loading the model.
 _GENERATE_TIMEOUT = httpx2.Timeout(30.0, read=660.0)
 _METHODS = TypeAdapter(list[MethodDescription])
-_LANGUAGES = TypeAdapter(list[dict[str, str]])
+_LANGUAGES = TypeAdapter(list[LanguageProfile])
 DEFAULT_URL = "http://127.0.0.1:8000"
 
-Asked = str | list[str] | list[Message]
+Asked = str | Sequence[str | Prompt] | list[Message]
 """A prompt, several, or one conversation."""
 
 
@@ -92,8 +93,8 @@ class Polymerge:
         """The merge methods and their parameters."""
         return _METHODS.validate_json(self._connection.get("/methods").content)
 
-    def languages(self) -> list[dict[str, str]]:
-        """Languages with a profile of their own: tag, name and instruction of each."""
+    def languages(self) -> list[LanguageProfile]:
+        """Languages with a profile of their own."""
         return _LANGUAGES.validate_json(self._connection.get("/languages").content)
 
     def engines(self) -> list[Engine]:

@@ -1,7 +1,17 @@
 """One file per resource; each has a `router`, listed here."""
 
-from service.routes import engines, generate, health, jobs, languages, merges, methods, models, openai
+from service.routes import (
+    engines,
+    generate,
+    health,
+    jobs,
+    languages,
+    merges,
+    methods,
+    models,
+    openai,
+    tokenizer,
+)
 
-ROUTERS = [
-    module.router for module in (health, methods, languages, models, merges, jobs, engines, generate, openai)
-]
+_MODULES = (health, methods, languages, models, merges, jobs, engines, generate, openai, tokenizer)
+ROUTERS = [module.router for module in _MODULES]

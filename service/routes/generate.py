@@ -1,53 +1,73 @@
 """POST /generate: ask a model in a language."""
 
-import json
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from functools import partial
 
-from fastapi import APIRouter
-from fastapi.responses import Response
+from fastapi import APIRouter, Request
+from fastapi.responses import Response, StreamingResponse
 from fastapi.sse import EventSourceResponse, format_sse_event
 from starlette.concurrency import run_in_threadpool
 
-from service.addressing import address
-from service.contracts.generation import Delta, GenerateRequest, GenerateResponse
-from service.engine_client import EngineClient
+from service.addressing import address, profile_of
+from service.contracts.generation import (
+    Delta,
+    Failure,
+    GenerateRequest,
+    GenerateResponse,
+    GenerateSummary,
+    Output,
+)
+from service.disconnect import while_connected
 from service.errors import explain
-from service.generation import Generation, check_length
-from service.parts import Wired
+from service.generation.asks import asks
+from service.generation.run import Generation
+from service.parts import Parts, Wired
+from service.routes.admitted import ADMITTED
 
 router = APIRouter(tags=["generation"])
 
+_NDJSON = "application/x-ndjson"
+_EVENTS = "text/event-stream"
 
-@router.post("/generate", response_model=GenerateResponse)
-async def generate(request: GenerateRequest, parts: Wired) -> Response:
+
+@router.post("/generate", response_model=GenerateResponse, dependencies=[ADMITTED])
+async def generate(asked: GenerateRequest, request: Request, parts: Wired) -> Response:
     """Answers in the language asked. A model that no engine has is loaded while the request waits.
 
-    With `stream`: server-sent events `delta` (a Delta each), then `done` with the whole response.
+    With `stream`, or `Accept: application/x-ndjson`: a line of JSON for each answer as it finishes (an
+    Output, or a Failure), and a GenerateSummary at last. With `stream` and `Accept: text/event-stream`:
+    events `delta` (a Delta each) with the text as it comes, then `done` with the whole response.
     """
-    found = await run_in_threadpool(address, parts, request.model, request.language)
-    check_length(request.max_tokens, parts.settings.max_model_len)
-    async with AsyncExitStack() as stack:
-        lease = await stack.enter_async_context(parts.router.lease(found.model))
-        engine = EngineClient(parts.engine_http, lease)
-        generation = Generation(engine, found.model, request, found.profile)
-        if not request.stream:
-            try:
-                answer = await generation.answer()
-            except ExceptionGroup as group:
-                raise group.exceptions[0] from None
-            return Response(answer.model_dump_json(), media_type="application/json")
-        return EventSourceResponse(_events(generation, stack.pop_all()))
+    generation = await run_in_threadpool(_accept, parts, asked)
+    accepted = request.headers.get("accept", "")
+    if asked.stream and _EVENTS in accepted:
+        return EventSourceResponse(_events(generation.pieces()))
+    if asked.stream or _NDJSON in accepted:
+        return StreamingResponse(_lines(generation.lines()), media_type=_NDJSON)
+    answer = await while_connected(request, generation.answer())
+    return Response(answer.model_dump_json(), media_type="application/json")
 
 
-async def _events(generation: Generation, stack: AsyncExitStack) -> AsyncIterator[bytes]:
-    """The stream holds the lease until it ends, however it ends."""
-    async with stack, aclosing(generation.stream()) as items:
+def _accept(parts: Parts, asked: GenerateRequest) -> Generation:
+    """Raises ProblemError for what can be refused before a model is loaded."""
+    found = address(parts, asked.model, asked.language)
+    found.check_length(asked.max_tokens)
+    prompts = asks(asked, found.profile, partial(profile_of, parts))
+    return Generation(parts.models, found.model, found.profile, prompts)
+
+
+async def _lines(items: AsyncGenerator[Output | Failure | GenerateSummary]) -> AsyncIterator[bytes]:
+    async with aclosing(items):
+        async for item in items:
+            yield item.model_dump_json().encode() + b"\n"
+
+
+async def _events(items: AsyncGenerator[Delta | GenerateResponse]) -> AsyncIterator[bytes]:
+    async with aclosing(items):
         try:
             async for item in items:
                 name = "delta" if isinstance(item, Delta) else "done"
-                yield format_sse_event(data_str=json.dumps(item.model_dump(mode="json")), event=name)
+                yield format_sse_event(data_str=item.model_dump_json(), event=name)
         except Exception as error:
-            problem = explain(error)
-            data = json.dumps({"type": problem.slug, "status": problem.status, "detail": problem.detail})
-            yield format_sse_event(data_str=data, event="error")
+            yield format_sse_event(data_str=explain(error).problem().model_dump_json(), event="error")

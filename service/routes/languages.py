@@ -2,13 +2,26 @@
 
 from fastapi import APIRouter
 
-from service.languages.profile import Profile
+from service.contracts.language import LanguageProfile
+from service.contracts.problem import FieldProblem
+from service.errors import ProblemError
+from service.languages.profile import NotALanguage
 from service.parts import Wired
 
-router = APIRouter(tags=["generation"])
+router = APIRouter(prefix="/languages", tags=["generation"])
 
 
-@router.get("/languages")
-def languages(parts: Wired) -> list[Profile]:
-    """Each profile's tag, name and instruction."""
+@router.get("")
+def languages(parts: Wired) -> list[LanguageProfile]:
+    """Each profile's tag, name, instruction and default model."""
     return parts.profiles.all()
+
+
+@router.get("/{tag}")
+def language(tag: str, parts: Wired) -> LanguageProfile:
+    """What requests in this language get: its own profile, that of fr for fr-CA, or a general one."""
+    try:
+        return parts.profiles.get(tag)
+    except NotALanguage as error:
+        place = FieldProblem(pointer="/tag", detail=str(error))
+        raise ProblemError(422, "unknown-language", str(error), errors=[place]) from None

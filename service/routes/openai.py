@@ -1,140 +1,96 @@
-"""OpenAI's routes, at /v1 and, pinned to one model, at /models/{model}/v1.
-
-Only these routes of vLLM and the fields listed here are reachable; unknown fields are dropped, as OpenAI
-clients send many that a server may ignore.
-"""
+"""OpenAI's routes, at /v1 and, pinned to one model, at /models/{model}/v1."""
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.sse import EventSourceResponse
-from starlette.concurrency import run_in_threadpool
 
-from service.addressing import Addressed, address
-from service.engine_client import EngineClient
-from service.errors import ProblemError, explain, openai_error
-from service.generation import check_length
+from service.addressing import address_body, context_of
+from service.disconnect import while_connected
+from service.errors import explain, openai_error
+from service.generation.asks import with_instruction
+from service.openai_request import (
+    CHAT,
+    COMPLETION,
+    check_messages,
+    check_prompt,
+    check_sampling,
+    keep_alive_of,
+    known_fields,
+    read_object,
+)
 from service.parts import Parts, Wired
+from service.routes.admitted import ADMITTED
 
 router = APIRouter(tags=["openai"])
-
-MAX_BODY_BYTES = 8 * 1024 * 1024
-_SAMPLING = {
-    "max_tokens", "temperature", "top_p", "top_k", "min_p", "n", "seed", "stop", "stop_token_ids", "stream",
-    "stream_options", "logprobs", "top_logprobs", "presence_penalty", "frequency_penalty",
-    "repetition_penalty", "logit_bias", "ignore_eos", "min_tokens", "skip_special_tokens",
-    "include_stop_str_in_output", "return_token_ids", "prompt_logprobs", "user",
-}  # fmt: skip
-_CHAT = _SAMPLING | {
-    "messages", "max_completion_tokens", "response_format", "chat_template_kwargs",
-    "add_generation_prompt", "continue_final_message",
-}  # fmt: skip
-_COMPLETION = _SAMPLING | {"prompt", "echo", "best_of", "suffix", "add_special_tokens"}
 
 
 @router.get("/v1/models")
 @router.get("/models/{model}/v1/models")
 def list_models(parts: Wired, model: str | None = None) -> dict[str, Any]:
-    """Every model, under its id and each alias."""
+    """Every model, under its id and each alias; without a pinned model the judges too."""
     models = [parts.registry.get(model)] if model else parts.registry.models()
-    names = [(name, item) for item in models for name in [item.id, *item.aliases]]
-    return {
-        "object": "list",
-        "data": [
-            {
-                "id": name,
-                "object": "model",
-                "created": int(item.created_at.timestamp()),
-                "owned_by": "polymerge",
-                "root": item.id,
-                "max_model_len": parts.settings.max_model_len,
-            }
-            for name, item in names
-        ],
-    }
+    listed = [
+        {
+            "id": name,
+            "object": "model",
+            "created": int(item.created_at.timestamp()),
+            "owned_by": "polymerge",
+            "root": item.id,
+            "max_model_len": context_of(parts, item.id),
+        }
+        for item in models
+        for name in [item.id, *item.aliases]
+    ]
+    judges = [] if model else [_judge_card(name) for name in parts.models.judges]
+    return {"object": "list", "data": listed + judges}
 
 
-@router.post("/v1/chat/completions")
-@router.post("/models/{model}/v1/chat/completions")
+@router.post("/v1/chat/completions", dependencies=[ADMITTED])
+@router.post("/models/{model}/v1/chat/completions", dependencies=[ADMITTED])
 async def chat_completions(request: Request, parts: Wired, model: str | None = None) -> Response:
-    """As OpenAI's; `model` is an id, an alias, or either with @language for that language's instruction."""
-    body = await _read(request)
-    found = await _address(parts, model, body)
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise ProblemError(400, "invalid-request", "`messages` must be a list with at least one message")
-    if found.profile and not any(isinstance(m, dict) and m.get("role") == "system" for m in messages):
-        body["messages"] = [{"role": "system", "content": found.profile.instruction}, *messages]
-    return await _forward(parts, found.model, "/v1/chat/completions", _only(body, _CHAT))
+    """As OpenAI's; `alias@fr` adds that language's instruction to a conversation without a system message."""
+    body = await read_object(request)
+    messages = check_messages(body.get("messages"))
+    found = await address_body(parts, model, body)
+    check_sampling(body, found)
+    body["messages"] = with_instruction(messages, found.profile)
+    return await _forward(request, parts, found.model, "/v1/chat/completions", body, CHAT)
 
 
-@router.post("/v1/completions")
-@router.post("/models/{model}/v1/completions")
+@router.post("/v1/completions", dependencies=[ADMITTED])
+@router.post("/models/{model}/v1/completions", dependencies=[ADMITTED])
 async def completions(request: Request, parts: Wired, model: str | None = None) -> Response:
-    """As OpenAI's legacy completions: the prompt is sent as it is."""
-    body = await _read(request)
-    found = await _address(parts, model, body)
-    if body.get("prompt") in (None, "", []):
-        raise ProblemError(400, "invalid-request", "`prompt` must not be empty")
-    return await _forward(parts, found.model, "/v1/completions", _only(body, _COMPLETION))
+    """As OpenAI's legacy completions: text or token ids, one or a batch, are sent as they are."""
+    body = await read_object(request)
+    check_prompt(body.get("prompt"))
+    found = await address_body(parts, model, body)
+    check_sampling(body, found)
+    return await _forward(request, parts, found.model, "/v1/completions", body, COMPLETION)
 
 
-async def _read(request: Request) -> dict[str, Any]:
-    raw = b""
-    async for chunk in request.stream():
-        raw += chunk
-        if len(raw) > MAX_BODY_BYTES:
-            raise ProblemError(413, "invalid-request", f"a request has at most {MAX_BODY_BYTES} bytes")
-    try:
-        body = json.loads(raw, parse_constant=_refuse_constant)
-        # Lone surrogates, in any of its texts, can be sent to nobody.
-        json.dumps(body, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
-        raise ProblemError(400, "invalid-request", "the body is not JSON") from None
-    if not isinstance(body, dict):
-        raise ProblemError(400, "invalid-request", "the body must be a JSON object")
-    return body
+async def _forward(
+    request: Request, parts: Parts, model: str, route: str, body: dict[str, Any], fields: set[str]
+) -> Response:
+    keep_alive, known = keep_alive_of(body), known_fields(body, fields)
+    if not body.get("stream"):
+        return JSONResponse(await while_connected(request, parts.models.ask(model, route, known, keep_alive)))
+    payloads = parts.models.follow(model, route, known, keep_alive)
+    # Wait for the first piece, so that a refusal has its own status instead of a broken stream.
+    first = await while_connected(request, _first(payloads))
+    return EventSourceResponse(_relay(first, payloads))
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+async def _first(payloads: AsyncGenerator[str]) -> str | None:
+    return await anext(payloads, None)
 
 
-async def _address(parts: Parts, pinned: str | None, body: dict[str, Any]) -> Addressed:
-    reference = pinned or body.get("model")
-    if not isinstance(reference, str) or not reference:
-        raise ProblemError(400, "invalid-request", "`model` is required: an id or alias from GET /v1/models")
-    found = await run_in_threadpool(address, parts, reference)
-    for field in ("max_tokens", "max_completion_tokens"):
-        if isinstance(body.get(field), int):
-            check_length(body[field], parts.settings.max_model_len, field)
-    return found
-
-
-def _only(body: dict[str, Any], fields: set[str]) -> dict[str, Any]:
-    return {key: value for key, value in body.items() if key in fields and value is not None}
-
-
-async def _forward(parts: Parts, model: str, route: str, body: dict[str, Any]) -> Response:
-    async with AsyncExitStack() as stack:
-        engine = EngineClient(parts.engine_http, await stack.enter_async_context(parts.router.lease(model)))
-        if not body.get("stream"):
-            return JSONResponse(await engine.post(route, body))
-        payloads = engine.stream(route, body)
-        # Wait for the first piece, so that a refusal has its own status instead of a broken stream.
-        first = await anext(payloads, None)
-        return EventSourceResponse(_relay(first, payloads, stack.pop_all()))
-
-
-async def _relay(
-    first: str | None, payloads: AsyncGenerator[str], stack: AsyncExitStack
-) -> AsyncIterator[bytes]:
-    """The stream holds the lease until the engine's own has been closed, however that comes."""
-    async with stack, aclosing(payloads):
+async def _relay(first: str | None, payloads: AsyncGenerator[str]) -> AsyncIterator[bytes]:
+    async with aclosing(payloads):
         try:
             if first is not None:
                 yield _data(first)
@@ -147,3 +103,7 @@ async def _relay(
 
 def _data(payload: str) -> bytes:
     return f"data: {payload}\n\n".encode()
+
+
+def _judge_card(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "judge", "root": name}

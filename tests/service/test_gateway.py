@@ -1,7 +1,6 @@
 """`python -m service` as a process: light, followed live, and clear when it stops."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from service.engines import keys
 from service.queue import JobQueue
 from service.registry import Registry
 from service.store import Store
-from tests.conftest import free_port
+from tests.builders.gateway_process import running_gateway
 from tests.workers.serving.models import add_model
 
 MODEL = "m_00000000000000aa"
@@ -30,28 +29,8 @@ def gateway(redis: "Redis", redis_url: str, tmp_path: Path) -> Iterator[tuple[su
     """The process and its address; the store has one model."""
     store = Store(tmp_path / "store")
     Registry(store, redis).add(add_model(store, MODEL, {"w": torch.zeros(2)}))
-    port = free_port()
-    environment = os.environ | {
-        "REDIS_URL": redis_url,
-        "POLYMERGE_DATA": str(tmp_path),
-        "POLYMERGE_PORT": str(port),
-    }
-    with subprocess.Popen([sys.executable, "-m", "service"], env=environment) as process:
-        url = f"http://127.0.0.1:{port}"
-        await_answer(url)
-        yield process, url
-        process.kill()
-
-
-def await_answer(url: str) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            httpx2.get(f"{url}/healthz")
-            return
-        except httpx2.ConnectError:
-            time.sleep(0.05)
-    raise AssertionError("the gateway did not start")
+    with running_gateway(redis_url, tmp_path) as running:
+        yield running
 
 
 def test_it_imports_no_model_library() -> None:

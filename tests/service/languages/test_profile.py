@@ -72,3 +72,18 @@ def test_an_operator_adds_a_language_with_a_file(tmp_path: Path) -> None:
 
     assert Profiles(tmp_path).get("sw-KE").instruction == own["instruction"]
     assert Profiles(tmp_path).get("fr").tag == "fr"
+
+
+def test_a_file_replaces_a_built_in_profile_and_names_its_default_model(tmp_path: Path) -> None:
+    own = {"tag": "fr", "name": "français", "instruction": "Réponds en français.", "model": "le-mien"}
+    (tmp_path / "fr.json").write_text(json.dumps(own))
+
+    assert Profiles(tmp_path).get("fr-CA").model_dump() == own
+
+
+@pytest.mark.parametrize("content", ['{"tag": "sw"}', '{"tag": "?", "name": "x", "instruction": "x"}', "{"])
+def test_a_file_that_is_no_profile_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "broken.json").write_text(content)
+
+    with pytest.raises(ValueError, match=r"broken\.json"):
+        Profiles(tmp_path)

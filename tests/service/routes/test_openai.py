@@ -3,7 +3,11 @@
 from typing import Any
 
 import pytest
+import torch
 from httpx2 import Response
+
+from service.registry import Registry
+from tests.workers.serving.models import add_model
 
 from .conftest import MODELS, Gateway, assert_nothing_done
 
@@ -32,14 +36,47 @@ def test_every_model_is_listed_under_its_id_and_its_names(gateway: Gateway) -> N
     assert [item["id"] for item in pinned] == [MODELS["safety"], "safety"]
 
 
+def test_the_context_is_the_model_s_own_where_that_is_shorter(gateway: Gateway) -> None:
+    short = add_model(
+        gateway.store, "m_00000000000000c0", {"w": torch.zeros(2)}, {"max_position_embeddings": 64}
+    )
+    Registry(gateway.store, gateway.redis).add(short, ["short"])
+
+    listed = {item["id"]: item["max_model_len"] for item in gateway.client.get("/v1/models").json()["data"]}
+    assert (listed["short"], listed["safety"]) == (64, 2048)
+    refusal = gateway.client.post("/v1/chat/completions", json=CHAT | {"model": "short", "max_tokens": 64})
+    assert error_of(refusal, 400)["code"] == "context_length_exceeded"
+
+
+@pytest.mark.parametrize("path", ["/tokenize", "/detokenize"])
+def test_a_tokenizer_belongs_to_a_model(gateway: Gateway, path: str) -> None:
+    for place, status, code in (("", 400, "invalid-request"), ("/models/nobody", 404, "model_not_found")):
+        answer = gateway.client.post(place + path, json={"prompt": "x", "tokens": [1]})
+        assert error_of(answer, status)["code"] == code
+        answer = gateway.client.get(f"{place}/tokenizer_info")
+        assert error_of(answer, status)["code"] == code
+    assert_nothing_done(gateway)
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     ("change", "code", "param"),
     [
-        ({"messages": []}, "invalid-request", None),
-        ({"messages": "Hello?"}, "invalid-request", None),
-        ({"model": None}, "invalid-request", None),
-        ({"model": 7}, "invalid-request", None),
+        ({"messages": []}, "invalid-request", "messages"),
+        ({"messages": "Hello?"}, "invalid-request", "messages"),
+        ({"messages": [{"role": "user", "content": " "}]}, "invalid-request", "messages/0/content"),
+        ({"messages": [{"role": "user"}]}, "invalid-request", "messages/0/content"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+            "invalid-request",
+            "messages/0/content/0",
+        ),
+        ({"stop": ["#", ""]}, "invalid-request", "stop"),
+        ({"keep_alive": "soon"}, "invalid-request", "keep_alive"),
+        ({"model": None}, "invalid-request", "model"),
+        ({"model": 7}, "invalid-request", "model"),
+        ({"model": "@fr"}, "invalid-request", "model"),
+        ({"model": "judge/strict"}, "model_not_found", "model"),
         ({"model": "safety@klingonese"}, "unknown-language", "model"),
         ({"max_tokens": 2048}, "context_length_exceeded", "max_tokens"),
         ({"max_completion_tokens": 10**30}, "context_length_exceeded", "max_completion_tokens"),
@@ -50,12 +87,12 @@ def test_a_bad_chat_request_is_400(
 ) -> None:
     answer = gateway.client.post("/v1/chat/completions", json=CHAT | change | {"stream": stream})
 
-    error = error_of(answer, 400)
+    error = error_of(answer, 404 if code == "model_not_found" else 400)
     assert (error["type"], error["code"], error["param"]) == ("invalid_request_error", code, param)
     assert_nothing_done(gateway)
 
 
-@pytest.mark.parametrize("prompt", [None, "", []])
+@pytest.mark.parametrize("prompt", [None, "", [], [""], [[5], []]])
 def test_a_completion_of_nothing_is_400(gateway: Gateway, prompt: object) -> None:
     error_of(gateway.client.post("/v1/completions", json={"model": "safety", "prompt": prompt}), 400)
     assert_nothing_done(gateway)

@@ -1,0 +1,1 @@
+"""POST /generate behind its route: prompts to the requests that servers know, their answers to outputs."""

@@ -1,0 +1,67 @@
+"""The tokenizer of a model, beside /v1 as vLLM has it: what lm-eval calls a remote tokenizer."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+
+from service.addressing import Addressed, address_body
+from service.disconnect import while_connected
+from service.errors import ProblemError
+from service.generation.asks import with_instruction
+from service.openai_request import DETOKENIZE, TOKENIZE, check_messages, known_fields, read_object
+from service.parts import Parts, Wired
+from service.routes.admitted import ADMITTED
+from service.tokenizer import read_tokenizer_info, token_ids
+
+router = APIRouter(tags=["openai"], dependencies=[ADMITTED])
+
+
+@router.post("/tokenize")
+@router.post("/models/{model}/tokenize")
+async def tokenize(request: Request, parts: Wired, model: str | None = None) -> dict[str, Any]:
+    """Token ids of `prompt`, or of `messages` as the model's chat template writes them."""
+    body = await read_object(request)
+    found = await _find(parts, model, body)
+    if _is_plain(body):
+        tokens = await run_in_threadpool(token_ids, parts.store.path(found.model), body["prompt"])
+        if tokens is not None:
+            return {"count": len(tokens), "max_model_len": found.context, "tokens": tokens}
+    if "messages" in body:
+        body["messages"] = with_instruction(check_messages(body["messages"]), found.profile)
+    asking = parts.models.ask(found.model, "/tokenize", known_fields(body, TOKENIZE))
+    return await while_connected(request, asking)
+
+
+@router.post("/detokenize")
+@router.post("/models/{model}/detokenize")
+async def detokenize(request: Request, parts: Wired, model: str | None = None) -> dict[str, Any]:
+    """The text of `tokens`."""
+    body = await read_object(request)
+    found = await _find(parts, model, body)
+    asking = parts.models.ask(found.model, "/detokenize", known_fields(body, DETOKENIZE))
+    return await while_connected(request, asking)
+
+
+@router.get("/tokenizer_info")
+@router.get("/models/{model}/tokenizer_info")
+async def tokenizer_info(request: Request, parts: Wired, model: str | None = None) -> dict[str, Any]:
+    """The tokenizer's configuration: special tokens, chat template."""
+    found = await _find(parts, model, {})
+    info = await run_in_threadpool(read_tokenizer_info, parts.store.path(found.model))
+    if info is not None:
+        return info
+    return await while_connected(request, parts.models.ask(found.model, "/tokenizer_info"))
+
+
+async def _find(parts: Parts, pinned: str | None, body: dict[str, Any]) -> Addressed:
+    found = await address_body(parts, pinned, body)
+    if found.model in parts.models.judges:
+        raise ProblemError(400, "invalid-request", f"the tokenizer of {found.model} is not here")
+    return found
+
+
+def _is_plain(body: dict[str, Any]) -> bool:
+    """Only an engine knows which special tokens are added, or what it makes of a conversation."""
+    text = isinstance(body.get("prompt"), str)
+    return text and body.get("add_special_tokens") is False and not body.get("return_token_strs")
