@@ -7,6 +7,7 @@ rq's and repairs either side.
 """
 
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +21,7 @@ from rq.job import JobStatus
 
 from service.connection import text
 from service.contracts.job import Job, JobError, JobEvent, JobKind, JobState, Progress
+from service.contracts.problem import FieldProblem
 from service.job_records import RECORD_SECONDS, Change, JobRecords, UnknownJob, record_key, transact
 
 __all__ = ["QUEUE", "JobQueue", "UnknownJob"]
@@ -38,7 +40,13 @@ class JobQueue:
         self._rq = RqQueue(QUEUE, connection=redis, serializer="json")
 
     def submit(
-        self, kind: JobKind, request: dict[str, Any], *, model: str | None = None, name: str | None = None
+        self,
+        kind: JobKind,
+        request: dict[str, Any],
+        *,
+        model: str | None = None,
+        name: str | None = None,
+        warnings: Sequence[FieldProblem] = (),
     ) -> Job:
         """Record the job and queue it. One that makes the same model and is under way is joined instead."""
         job = Job(
@@ -47,6 +55,7 @@ class JobQueue:
             state="queued",
             model=model,
             name=name,
+            warnings=list(warnings),
             created_at=datetime.now(UTC),
             request=request,
         )

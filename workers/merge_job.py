@@ -10,7 +10,8 @@ from service.contracts.recipe import Recipe
 from service.recipes.digest import canonical, model_id
 from service.recipes.labels import merged_labels
 from service.recipes.parse import validate_recipe
-from service.recipes.plan import Plan, make_plan
+from service.recipes.plan import Plan
+from service.recipes.stored import plan_stored
 from service.settings import Settings
 from service.sources.files import content_digest, hash_file
 from service.store import Store
@@ -35,7 +36,7 @@ def run_merge(job: Job, staging: Path, store: Store, settings: Settings, watch: 
     if store.has(target):
         return store.manifest(target)
     manifests = {ref: store.manifest(ref) for ref in recipe.references()}
-    plan = make_plan(recipe, {ref: item.tensors for ref, item in manifests.items()}, seed)
+    plan = plan_stored(recipe, store, seed)
     _check_sources(manifests, store)
     computer = Computer(find_device(settings.device), settings.merge_threads)
     written = write_model(staging, stored_merge(recipe, plan, store), computer, watch)
@@ -43,7 +44,7 @@ def run_merge(job: Job, staging: Path, store: Store, settings: Settings, watch: 
         path.name: written.files.get(path.name) or hash_file(path, lambda _: watch.check())
         for path in sorted(staging.iterdir())
     }
-    manifest = _describe(target, recipe, plan, manifests, files, computer.device, written.remarks)
+    manifest = _describe(target, job, recipe, plan, manifests, files, computer.device, written.remarks)
     store.commit(staging, manifest)
     return store.manifest(target)
 
@@ -59,6 +60,7 @@ def _check_sources(manifests: dict[str, Manifest], store: Store) -> None:
 
 def _describe(
     target: str,
+    job: Job,
     recipe: Recipe,
     plan: Plan,
     manifests: Mapping[str, Manifest],
@@ -72,6 +74,7 @@ def _describe(
         **merged_labels([manifests[source] for source in plan.sources]),
         sources=recipe.references(),
         recipe=canonical(recipe),
+        warnings=job.warnings,
         seed=plan.seed,
         content_digest=content_digest(files),
         device=device,

@@ -1,11 +1,11 @@
 """A recipe over models of a store, as the merge engine takes it."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import yaml
 
 from service.contracts.recipe import Recipe
-from service.recipes.digest import canonical
 from service.recipes.plan import Plan
 from service.store import Store
 from workers.merging.model_card import Ingredient
@@ -20,7 +20,8 @@ def stored_merge(
     references = recipe.references()
     return Merge(
         recipe=recipe,
-        recipe_text=text or yaml.safe_dump(canonical(recipe), sort_keys=False),
+        recipe_text=text
+        or yaml.safe_dump_all([document.canonical() for document in recipe.documents], sort_keys=False),
         plan=plan,
         ingredients=[_ingredient(ref, store, names or {}) for ref in references],
         folders={ref: store.path(ref) for ref in references},
@@ -34,8 +35,7 @@ def _ingredient(ref: str, store: Store, names: Mapping[str, str]) -> Ingredient:
     if manifest.base:
         origin, parents = "adapter on", [manifest.base]
     else:
-        method = manifest.recipe["merge_method"] if manifest.recipe else None
-        origin, parents = f"merge by {method} of", manifest.sources
+        origin, parents = f"merge by {_method(manifest.recipe)} of", manifest.sources
     return Ingredient(
         name=names.get(ref, ref),
         id=ref,
@@ -44,3 +44,9 @@ def _ingredient(ref: str, store: Store, names: Mapping[str, str]) -> Ingredient:
         origin=origin,
         parents=tuple(_ingredient(parent, store, names) for parent in parents if store.has(parent)),
     )
+
+
+def _method(recipe: Any) -> str | None:
+    """The last that was applied: of several documents the last one's."""
+    document = recipe[-1] if isinstance(recipe, list) else recipe
+    return document["merge_method"] if document else None

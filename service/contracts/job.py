@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from service.contracts.names import JobId, ModelId
+from service.contracts.problem import FieldProblem
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 JobKind = Literal["merge", "import"]
@@ -38,6 +39,8 @@ class Job(BaseModel):
     error: JobError | None = None
     remarks: dict[str, str] = {}
     """What a merge's method had to say about tensors of the result, by their names."""
+    warnings: list[FieldProblem] = []
+    """What was passed over in the request."""
     attempt: int = 0
     worker: str | None = None
     cancel_requested: bool = False

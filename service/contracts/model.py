@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from service.contracts.names import AliasName, ModelId, ModelRef, RelativePath
+from service.contracts.problem import FieldProblem
 
 ModelKind = Literal["import", "merge"]
 WeightFormat = Literal["checkpoint", "adapter"]
@@ -39,7 +40,10 @@ class Manifest(BaseModel):
     """The registered model that an adapter's factors apply to."""
     sources: list[ModelId] = []
     """Ingredients of a merge, in the recipe's order."""
-    recipe: dict[str, Any] | None = None
+    recipe: dict[str, Any] | list[dict[str, Any]] | None = None
+    """A list if there are intermediates."""
+    warnings: list[FieldProblem] = []
+    """What was passed over in the recipe."""
     seed: int | None = None
     content_digest: str
     """sha256 over the names and sha256s of the files: equal bytes, equal digest."""
@@ -67,7 +71,10 @@ class Model(BaseModel):
     license: str | None = None
     base: ModelId | None = None
     sources: list[ModelId] = []
-    recipe: dict[str, Any] | None = None
+    recipe: dict[str, Any] | list[dict[str, Any]] | None = None
+    """A list if there are intermediates."""
+    warnings: list[FieldProblem] = []
+    """What was passed over in the recipe."""
     seed: int | None = None
     remarks: dict[str, str] = {}
     content_digest: str

@@ -15,6 +15,8 @@ def _unlike_an_id(name: str) -> str:
 
 
 ModelId = Annotated[str, StringConstraints(pattern=MODEL_ID_PATTERN)]
+PinnedReference = Annotated[str, StringConstraints(pattern=r"^m_[0-9a-f]{16}(\+m_[0-9a-f]{16})?$")]
+"""A model, or a model with an adapter over it, by ids."""
 AliasName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$"), AfterValidator(_unlike_an_id)
 ]

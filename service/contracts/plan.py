@@ -2,7 +2,8 @@
 
 from pydantic import BaseModel
 
-from service.contracts.names import ModelId
+from service.contracts.names import ModelId, PinnedReference
+from service.contracts.problem import FieldProblem
 
 
 class PlanSummary(BaseModel):
@@ -11,12 +12,17 @@ class PlanSummary(BaseModel):
     exists: bool
     method: str
     sources: list[ModelId]
-    base: ModelId | None
+    """Models and adapters that are merged, those of intermediates among them."""
+    base: PinnedReference | None
     donor: ModelId
     """Gives config and tokenizer."""
+    intermediates: list[ModelId] = []
+    """What is made on the way and never written, under the ids that it would have by itself."""
     seed: int
     tensors: int
     parameters: int
     bytes_read: int
     bytes_written: int
     bytes_free: int
+    warnings: list[FieldProblem] = []
+    """What was passed over in the recipe."""

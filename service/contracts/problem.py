@@ -2,6 +2,9 @@
 
 from pydantic import BaseModel, ConfigDict
 
+Place = tuple[str | int, ...]
+"""Parts of a JSON pointer."""
+
 
 class FieldProblem(BaseModel):
     """One thing wrong with the request. `pointer` is a JSON pointer (RFC 6901) into its body."""

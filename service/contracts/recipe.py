@@ -1,107 +1,64 @@
 """A merge recipe: mergekit's configuration, taken verbatim and strictly."""
 
-from math import isfinite
+from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
+
+from service.contracts.problem import FieldProblem, Place
+from service.contracts.setting import Setting
 
 MAX_MODELS = 64
 MAX_SLICES = 1024
-
-
-class Condition(BaseModel):
-    """`value` for tensors whose name contains `filter` (all of them when None or "*").
-
-    More than one value is a gradient: interpolated linearly over the layers.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    filter: str | None = None
-    value: tuple[float, ...]
-
-
-def parse_setting(raw: object) -> tuple[Condition, ...]:
-    """Read a number, a gradient [n, …] or conditions [{filter, value}, …]. Raises ValueError."""
-    if isinstance(raw, tuple) and all(isinstance(item, Condition) for item in raw):
-        return raw
-    if isinstance(raw, dict):
-        raise ValueError(
-            "conditions must be a list: write [{filter: …, value: …}], not {filter: …, value: …}"
-        )
-    if isinstance(raw, list) and raw and all(isinstance(item, dict) for item in raw):
-        return tuple(_parse_condition(item) for item in raw)
-    return (Condition(value=_parse_values(raw)),)
-
-
-def _parse_condition(raw: dict[Any, Any]) -> Condition:
-    unknown = set(raw) - {"filter", "value"}
-    if unknown or "value" not in raw:
-        raise ValueError("a condition has the keys `value` and, unless it is for all tensors, `filter`")
-    pattern = raw.get("filter")
-    if pattern is not None and not isinstance(pattern, str):
-        raise ValueError("`filter` is a part of tensor names, such as self_attn")
-    return Condition(filter=pattern, value=_parse_values(raw["value"]))
-
-
-def _parse_values(raw: object) -> tuple[float, ...]:
-    return tuple(_parse_number(item) for item in (raw if isinstance(raw, list) and raw else [raw]))
-
-
-def _parse_number(raw: object) -> float:
-    """A finite number, also as a string: YAML 1.1 takes 1e-5 for one."""
-    try:
-        number = float(raw) if isinstance(raw, bool | int | float | str) else None
-    except (ValueError, OverflowError):
-        number = None
-    if number is None:
-        raise ValueError("expected a number, a list of numbers, or a list of {filter, value}")
-    if not isfinite(number):
-        raise ValueError("numbers must be finite")
-    return number
-
-
-def dump_setting(setting: tuple[Condition, ...]) -> Any:
-    """The shortest way to write a setting that parses to it again."""
-    if len(setting) == 1 and setting[0].filter is None:
-        return _dump_values(setting[0].value)
-    return [
-        ({} if item.filter is None else {"filter": item.filter}) | {"value": _dump_values(item.value)}
-        for item in setting
-    ]
-
-
-def _dump_values(values: tuple[float, ...]) -> float | list[float]:
-    return values[0] if len(values) == 1 else list(values)
+MAX_DOCUMENTS = 64
+REFERENCE_KEYS = ("model", "base_model")
+"""Where a text is a reference to a model, at any depth of the plain data."""
 
 
 def _parse_dtype(raw: object) -> object:
     return raw.removeprefix("torch.") if isinstance(raw, str) else raw
 
 
+def _parse_reference(raw: object) -> object:
+    """mergekit's long form {model: {path: …}, lora: {path: …}} as the short one."""
+    if not isinstance(raw, dict):
+        return raw
+    parts = [raw[key] for key in ("model", "lora") if raw.get(key)]
+    if raw.keys() - {"model", "lora"} or not all(isinstance(part, dict) for part in parts):
+        raise ValueError("a model is an id or alias, or one with an adapter over it: model+adapter")
+    if any(part.keys() != {"path"} for part in parts):
+        raise ValueError("a model, or an adapter, is written as {path: …} here")
+    return "+".join(str(part["path"]) for part in parts)
+
+
+def _check_reference(reference: str) -> str:
+    parts = reference.split("+")
+    if len(parts) > 2 or not all(parts):
+        raise ValueError(
+            f"'{reference}' is neither a model nor a model with one adapter over it: model+adapter"
+        )
+    return reference
+
+
+def split_reference(reference: str) -> tuple[str, str | None]:
+    """`model+adapter` -> (model, adapter); `model` -> (model, None)."""
+    model, _, adapter = reference.partition("+")
+    return model, adapter or None
+
+
 def _none_is_empty(raw: object) -> object:
     return {} if raw is None else raw
 
 
-_VALUE_SCHEMA: dict[str, Any] = {
-    "anyOf": [{"type": ["number", "boolean"]}, {"type": "array", "items": {"type": ["number", "boolean"]}}]
-}
-_CONDITION_SCHEMA = {
-    "type": "object",
-    "properties": {"filter": {"type": ["string", "null"]}, "value": _VALUE_SCHEMA},
-    "required": ["value"],
-    "additionalProperties": False,
-}
-_SETTING_SCHEMA = {"anyOf": [*_VALUE_SCHEMA["anyOf"], {"type": "array", "items": _CONDITION_SCHEMA}]}
-Setting = Annotated[
-    tuple[Condition, ...],
-    BeforeValidator(parse_setting),
-    PlainSerializer(dump_setting),
-    WithJsonSchema(_SETTING_SCHEMA),
-]
 Parameters = Annotated[dict[str, Setting], BeforeValidator(_none_is_empty)]
 DType = Annotated[str, BeforeValidator(_parse_dtype), Field(pattern="^(float32|float16|bfloat16)$")]
-Reference = Annotated[str, Field(min_length=1, max_length=512)]
+Reference = Annotated[
+    str,
+    BeforeValidator(_parse_reference),
+    Field(min_length=1, max_length=512),
+    AfterValidator(_check_reference),
+]
+"""A model, or model+adapter: the model with a LoRA adapter applied on the fly."""
 
 
 class RecipeModel(BaseModel):
@@ -134,11 +91,13 @@ class Slice(BaseModel):
     parameters: Parameters = {}
 
 
-class Recipe(BaseModel):
+class RecipeDocument(BaseModel):
     """What to merge, and how: whole `models`, or `slices` of their layers, by registered id or alias."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    name: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^+]*$")] | None = None
+    """Only in a list of recipes, of all but the last: what the others call its result."""
     merge_method: str
     models: tuple[RecipeModel, ...] | None = Field(default=None, min_length=1, max_length=MAX_MODELS)
     slices: tuple[Slice, ...] | None = Field(default=None, min_length=1, max_length=MAX_SLICES)
@@ -148,11 +107,57 @@ class Recipe(BaseModel):
     """Sources are rounded to it on load; arithmetic is float32 always."""
     out_dtype: DType | None = None
     """The result's dtype; `dtype` when absent, else the base's own."""
+    strict: StrictBool = Field(default=True, exclude=True)
+    """False: unknown keys are passed over with a warning."""
+
+    def canonical(self) -> dict[str, Any]:
+        """As plain data, defaults left out. Everything has the place that it has in the text."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+    def mentions(self) -> Iterator[tuple[Place, str]]:
+        """Every reference to a model and its place, the recipe's base last."""
+        return _mentions(self.canonical(), ())
+
+
+class Recipe(RecipeDocument):
+    """The recipe of the result, and those of the models that it is made from on the way."""
+
+    intermediates: tuple[RecipeDocument, ...] = Field(default=(), exclude=True)
+    """The named ones, as written."""
+    warnings: tuple[FieldProblem, ...] = Field(default=(), exclude=True)
+    """What was passed over."""
+
+    @property
+    def documents(self) -> tuple[RecipeDocument, ...]:
+        """As written: the result's own recipe is the last."""
+        return (*self.intermediates, self)
+
+    def place(self, index: int) -> Place:
+        """Where a document is in all that was sent: nowhere in particular if it is the only one."""
+        return (index,) if self.intermediates else ()
+
+    def all_mentions(self) -> Iterator[tuple[Place, str]]:
+        """Those of all documents."""
+        for index, document in enumerate(self.documents):
+            for place, reference in document.mentions():
+                yield (*self.place(index), *place), reference
+
+    def outside(self, reference: str) -> list[str]:
+        """The parts of a reference, model and adapter, that must be there already."""
+        model, adapter = split_reference(reference)
+        named = any(model == document.name for document in self.intermediates)
+        return ([] if named else [model]) + ([adapter] if adapter else [])
 
     def references(self) -> list[str]:
-        """Every model named, in order, none twice; the bases last."""
-        slices = self.slices or ()
-        named = [item.model for item in self.models or ()]
-        named += [source.model for item in slices for source in item.sources]
-        bases = [*(item.base_model for item in slices), self.base_model]
-        return list(dict.fromkeys([*named, *(base for base in bases if base)]))
+        """Every model and adapter that must be there already, in order, none twice."""
+        parts = (part for _, reference in self.all_mentions() for part in self.outside(reference))
+        return list(dict.fromkeys(parts))
+
+
+def _mentions(node: Any, place: Place) -> Iterator[tuple[Place, str]]:
+    items = enumerate(node) if isinstance(node, list) else node.items() if isinstance(node, dict) else ()
+    for key, value in items:
+        if key in REFERENCE_KEYS and isinstance(value, str):
+            yield (*place, key), value
+        else:
+            yield from _mentions(value, (*place, key))

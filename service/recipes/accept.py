@@ -3,14 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from service.contracts.model import Manifest
 from service.contracts.problem import FieldProblem, json_pointer
 from service.contracts.recipe import Recipe
 from service.recipes.digest import model_id, pin
 from service.recipes.parse import parse_recipe
-from service.recipes.plan import Plan, make_plan
+from service.recipes.plan import Plan
 from service.recipes.refusal import Refused, refuse
 from service.recipes.sections import sections
+from service.recipes.stored import plan_stored
+from service.store import Store
 
 
 @dataclass(frozen=True)
@@ -24,49 +25,48 @@ class Accepted:
 
 
 def accept(
-    text: bytes, seed: int, resolve: Callable[[str], str], manifest: Callable[[str], Manifest]
+    text: bytes, seed: int, resolve: Callable[[str], str], store: Store, *, lenient: bool = False
 ) -> Accepted:
-    """Parse, pin and plan. `resolve` turns a reference into an id or raises LookupError. Raises Refused."""
-    recipe = parse_recipe(text)
-    ids, problems = {}, []
+    """Parse, pin and plan. `resolve` turns a reference into an id or raises LookupError. Raises Refused.
+
+    A lenient reader passes over unknown keys; `recipe.warnings` tells of them.
+    """
+    recipe = parse_recipe(text, lenient=lenient)
+    ids = _resolve(recipe, resolve)
+    bases = {id_: base for id_ in ids.values() if (base := store.manifest(id_).base)}
+    pinned = pin(recipe, ids, bases, seed)
+    _refuse_doubles(recipe, pinned)
+    plan = plan_stored(pinned, store, seed)
+    return Accepted(recipe=pinned, plan=plan, seed=seed, model_id=model_id(pinned, seed))
+
+
+def _resolve(recipe: Recipe, resolve: Callable[[str], str]) -> dict[str, str]:
+    """The ids of all models and adapters. Raises Refused at every mention of one that nobody knows."""
+    ids: dict[str, str] = {}
+    unknown: dict[str, str] = {}
     for reference in recipe.references():
         try:
             ids[reference] = resolve(reference)
         except LookupError as error:
-            problems += [FieldProblem(pointer=at, detail=str(error)) for at in _places(recipe, reference)]
+            unknown[reference] = str(error)
+    problems = [
+        FieldProblem(pointer=json_pointer(*place), detail=unknown[part])
+        for place, reference in recipe.all_mentions()
+        for part in recipe.outside(reference)
+        if part in unknown
+    ]
     if problems:
         raise Refused(problems)
-    pinned = pin(recipe, ids)
-    _refuse_doubles(recipe, ids)
-    tables = {id_: manifest(id_).tensors for id_ in ids.values()}
-    plan = make_plan(pinned, tables, seed)
-    return Accepted(recipe=pinned, plan=plan, seed=seed, model_id=model_id(pinned, seed))
+    return ids
 
 
-def _places(recipe: Recipe, reference: str) -> list[str]:
-    """Pointers to every mention of a model."""
-    places = [
-        json_pointer(*source.place, "model")
-        for section in sections(recipe)
-        for source in section.sources
-        if source.model == reference
-    ]
-    places += [
-        json_pointer("slices", index, "base_model")
-        for index, item in enumerate(recipe.slices or ())
-        if item.base_model == reference
-    ]
-    return places + (["/base_model"] if recipe.base_model == reference else [])
-
-
-def _refuse_doubles(recipe: Recipe, ids: dict[str, str]) -> None:
-    """Two aliases of one model among the ingredients count it twice without saying so."""
-    for section in sections(recipe):
-        seen: dict[str, str] = {}
-        for source in section.sources:
-            other = seen.setdefault(ids[source.model], source.model)
-            if other != source.model:
-                detail = (
-                    f"'{source.model}' and '{other}' are the same model, {ids[source.model]}; give it once"
-                )
-                raise refuse(*source.place, "model", detail=detail)
+def _refuse_doubles(recipe: Recipe, pinned: Recipe) -> None:
+    """Two names of one model among the ingredients count it twice without saying so."""
+    for index, (document, by_id) in enumerate(zip(recipe.documents, pinned.documents, strict=True)):
+        for section, pinned_section in zip(sections(document), sections(by_id), strict=True):
+            seen: dict[str, str] = {}
+            for source, exact in zip(section.sources, pinned_section.sources, strict=True):
+                other = seen.setdefault(exact.model, source.model)
+                if other != source.model:
+                    detail = f"'{source.model}' and '{other}' are the same model, {exact.model}; give it once"
+                    raise refuse(*recipe.place(index), *source.place, "model", detail=detail)

@@ -2,43 +2,77 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from service.contracts.methods import METHODS
-from service.contracts.recipe import Recipe
+from service.contracts.recipe import REFERENCE_KEYS, Recipe, RecipeDocument, split_reference
+from service.recipes.intermediates import in_order
+from service.recipes.refusal import refuse
 
 NUMERICS = 1
 """Raised whenever the same recipe would give other bytes than before."""
 
 
-def pin(recipe: Recipe, ids: dict[str, str]) -> Recipe:
-    """The recipe with every reference replaced by the id it stands for."""
-    return Recipe.model_validate(_pinned(canonical(recipe), ids))
+def pin(recipe: Recipe, ids: Mapping[str, str], bases: Mapping[str, str], seed: int) -> Recipe:
+    """The recipe with every reference replaced by the ids it stands for, and every name by a digest.
+
+    An intermediate is called what its recipe's result would be called by itself, so that merging by way of
+    it and merging with that result have one digest. `bases` has the models that adapters were registered on:
+    put over that one, an adapter is the model of its own id. Raises Refused if two recipes are the same.
+    """
+    known = dict(ids)
+    pinned: dict[int, RecipeDocument] = {}
+    for index, document in in_order(recipe):
+        data = _pinned(document.canonical(), known, bases)
+        pinned[index] = RecipeDocument.model_validate(data)
+        if document.name is not None:
+            known[document.name] = model_id(pinned[index], seed)
+            pinned[index] = pinned[index].model_copy(update={"name": known[document.name]})
+    names = [pinned[index].name for index in sorted(pinned)]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            other = names.index(name)
+            raise refuse(index, "name", detail=f"recipe {other} makes the very same model; name it once")
+    *intermediates, last = (pinned[index] for index in sorted(pinned))
+    return Recipe.model_construct(**dict(last), intermediates=tuple(intermediates), warnings=recipe.warnings)
 
 
-def _pinned(node: Any, ids: dict[str, str]) -> Any:
+def pinned_reference(reference: str, ids: Mapping[str, str], bases: Mapping[str, str]) -> str:
+    """`model+adapter` by ids; the adapter's alone where the model is its own base."""
+    model, adapter = split_reference(reference)
+    if adapter is None:
+        return ids[model]
+    return ids[adapter] if bases.get(ids[adapter]) == ids[model] else f"{ids[model]}+{ids[adapter]}"
+
+
+def _pinned(node: Any, ids: Mapping[str, str], bases: Mapping[str, str]) -> Any:
     if isinstance(node, list):
-        return [_pinned(item, ids) for item in node]
+        return [_pinned(item, ids, bases) for item in node]
     if not isinstance(node, dict):
         return node
     return {
-        key: ids[value] if key in ("model", "base_model") and isinstance(value, str) else _pinned(value, ids)
+        key: pinned_reference(value, ids, bases)
+        if key in REFERENCE_KEYS and isinstance(value, str)
+        else _pinned(value, ids, bases)
         for key, value in node.items()
     }
 
 
-def canonical(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as plain data, defaults left out."""
-    return recipe.model_dump(mode="json", exclude_defaults=True)
+def canonical(recipe: Recipe) -> dict[str, Any] | list[dict[str, Any]]:
+    """The recipe as plain data, defaults left out: a list if there are intermediates."""
+    documents = [document.canonical() for document in recipe.documents]
+    return documents if len(documents) > 1 else documents[0]
 
 
-def model_id(pinned: Recipe, seed: int) -> str:
+def model_id(pinned: RecipeDocument, seed: int) -> str:
     """`m_` and 16 hex digits of the sha256 of the canonical JSON of recipe, seed and numerics.
 
-    The seed counts only where the method draws random numbers.
+    The seed counts only where the method draws random numbers. Intermediates are in it by their names, which
+    are digests themselves.
     """
     matter = {
-        "recipe": canonical(pinned),
+        "recipe": {key: value for key, value in pinned.canonical().items() if key != "name"},
         "seed": seed if METHODS[pinned.merge_method].random else 0,
         "numerics": NUMERICS,
     }

@@ -17,7 +17,10 @@ class _BadDocument(ValueError):
 
 
 def load_document(text: str | bytes) -> Any:
-    """JSON if it is JSON, else YAML without aliases or tags. Raises Refused."""
+    """JSON if it is JSON, else YAML without aliases or tags; a list if it has several documents.
+
+    Raises Refused.
+    """
     if len(text) > MAX_RECIPE_BYTES:
         raise refuse(detail=f"the recipe has {len(text)} bytes; at most {MAX_RECIPE_BYTES} are taken")
     try:
@@ -38,7 +41,10 @@ def _load(text: str | bytes) -> Any:
     except _BadDocument:
         raise
     except ValueError:
-        return yaml.load(text, Loader=_PlainLoader)
+        documents = list(yaml.load_all(text, Loader=_PlainLoader))
+        # A separator before the first document, or after the last, makes an empty one.
+        documents = [document for document in documents if document is not None]
+        return documents if len(documents) > 1 else documents[0] if documents else None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
+from service.contracts.recipe import split_reference
 from service.recipes.dtypes import DTYPE_NAME
 from service.recipes.plan import LayerRef, Plan
 
@@ -19,11 +20,12 @@ _PERCEPTION = ("vision", "visual", "audio", "speech")
 """What configs and stacks of layers are named by that are not the language model's."""
 
 
-def merged_config(configs: Mapping[str, Config], plan: Plan) -> Config:
+def merged_config(stored: Mapping[str, Config], plan: Plan) -> Config:
     """The donor's config with the dtype of the weights, if it is one, and the layers that slices made.
 
-    `configs` are those of the donor and of every model that gives layers (`plan.configs`).
+    `stored` has those of the donor and of every model that gives layers (`plan.configs`).
     """
+    configs = {ref: _config(stored, plan, ref) for ref in plan.described_by}
     config = deepcopy(configs[plan.donor])
     dtypes = {task.dtype for task in plan.tasks if not task.copied}
     if len(dtypes) == 1:
@@ -34,6 +36,13 @@ def merged_config(configs: Mapping[str, Config], plan: Plan) -> Config:
                 parts = {ref.model: _at(configs[ref.model], path) for ref in layers}
                 part |= _relayered(part, layers, parts)
     return config
+
+
+def _config(stored: Mapping[str, Config], plan: Plan, reference: str) -> Config:
+    """Of a model that a plan refers to; an adapter changes nothing of it."""
+    model, _ = split_reference(reference)
+    inner = plan.intermediates.get(model)
+    return merged_config(stored, inner) if inner else stored[model]
 
 
 def _set_dtype(config: Config, dtype: str) -> None:

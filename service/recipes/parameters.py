@@ -7,10 +7,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from service.contracts.methods.spec import MethodParameters, MethodSpec
-from service.contracts.problem import FieldProblem, json_pointer
-from service.contracts.recipe import Parameters, Setting
+from service.contracts.problem import FieldProblem, Place, json_pointer
+from service.contracts.recipe import Parameters
+from service.contracts.setting import Setting
 from service.recipes.refusal import Refused, refuse
-from service.recipes.sections import Place, Section, Source
+from service.recipes.sections import Section, Source
 
 
 def tensor_parameters(

@@ -1,17 +1,25 @@
 """Recipe text (YAML or JSON, as mergekit writes it) to a Recipe whose names, counts and keys are right."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from service.contracts.methods import METHODS
-from service.contracts.methods.spec import MethodSpec
-from service.contracts.problem import FieldProblem, json_pointer
-from service.contracts.recipe import Parameters, Recipe, RecipeModel, Slice, SliceSource
+from service.contracts.problem import FieldProblem, Place
+from service.contracts.recipe import (
+    MAX_DOCUMENTS,
+    Recipe,
+    RecipeDocument,
+    RecipeModel,
+    Slice,
+    SliceSource,
+)
+from service.contracts.setting import UNKNOWN_CONDITION_KEY
+from service.recipes.checks import check_document
 from service.recipes.document import MAX_RECIPE_BYTES, load_document
-from service.recipes.parameters import parameter_names
+from service.recipes.finding import Finding, without
+from service.recipes.intermediates import check_names
 from service.recipes.refusal import Refused, nearest, refuse
-from service.recipes.sections import Place, Section, sections
 
 __all__ = ["MAX_RECIPE_BYTES", "parse_recipe", "validate_recipe"]
 
@@ -25,138 +33,116 @@ _PLAIN_MESSAGES = {
 NOT_YET = {"modules", "tokenizer", "tokenizer_source", "chat_template"}
 
 
-def parse_recipe(text: str | bytes) -> Recipe:
-    """Parse and check everything that needs no knowledge of the models. Raises Refused."""
-    return validate_recipe(load_document(text))
+def parse_recipe(text: str | bytes, *, lenient: bool = False) -> Recipe:
+    """Parse and check everything that needs no knowledge of the models. Raises Refused.
+
+    A lenient reader, or a recipe that says `strict: false`, turns unknown keys into warnings.
+    """
+    return validate_recipe(load_document(text), lenient=lenient)
 
 
-def validate_recipe(document: Any) -> Recipe:
-    """Check a parsed document. Raises Refused with every problem found at once."""
-    if not isinstance(document, dict):
+def validate_recipe(parsed: Any, *, lenient: bool = False) -> Recipe:
+    """Check a parsed document, or a list of them. Raises Refused with every problem found at once."""
+    if isinstance(parsed, dict):
+        document, warnings = _read(parsed, (), True, lenient)
+        return _whole([document], warnings)
+    if not isinstance(parsed, list):
         raise refuse(detail="a recipe is a mapping with the keys merge_method and models")
+    if not 2 <= len(parsed) <= MAX_DOCUMENTS:
+        detail = f"a list has the recipes of 1 to {MAX_DOCUMENTS - 1} intermediates and that of the result"
+        raise refuse(detail=f"{detail}, found {len(parsed)} in all")
+    documents, warnings = [], []
+    for index, item in enumerate(parsed):
+        document, passed_over = _read(item, (index,), index == len(parsed) - 1, lenient)
+        documents.append(document)
+        warnings += passed_over
+    if findings := check_names(documents):
+        raise Refused([finding.problem() for finding in findings])
+    return _whole(documents, warnings)
+
+
+def _whole(documents: list[RecipeDocument], warnings: list[FieldProblem]) -> Recipe:
+    *named, last = documents
+    # What was unknown is gone by now.
+    strict = [item.model_copy(update={"strict": True}) for item in named]
+    return Recipe.model_construct(
+        **dict(last) | {"strict": True}, intermediates=tuple(strict), warnings=tuple(warnings)
+    )
+
+
+def _read(
+    parsed: Any, place: Place, is_last: bool, lenient: bool
+) -> tuple[RecipeDocument, list[FieldProblem]]:
+    """One document and what was passed over in it."""
+    if not isinstance(parsed, dict):
+        raise refuse(*place, detail="a recipe is a mapping with the keys merge_method and models")
+    lenient = lenient or parsed.get("strict") is False
+    warnings: list[FieldProblem] = []
+    while True:
+        document, findings = _examine(parsed, is_last)
+        serious = [finding for finding in findings if not (lenient and finding.ignorable)]
+        if serious:
+            raise Refused([finding.problem(*place) for finding in serious])
+        if document is not None and not findings:
+            return document, warnings
+        warnings += [finding.problem(*place) for finding in findings]
+        parsed = without(parsed, findings)
+
+
+def _examine(parsed: dict[str, Any], is_last: bool) -> tuple[RecipeDocument | None, list[Finding]]:
     try:
-        recipe = Recipe.model_validate(document)
+        document = RecipeDocument.model_validate(parsed)
     except ValidationError as error:
-        raise Refused([_explain(item) for item in error.errors()]) from None
-    problems = _structure_problems(recipe) or _method_problems(recipe)
-    if problems:
-        raise Refused(problems)
-    return recipe
+        return None, [_explain(item) for item in _own_errors(error.errors())]
+    if is_last and document.name is not None:
+        detail = "`name` is for what others are made from; the result gets its name where it is asked for"
+        return document, [Finding(("name",), detail, ignorable=True)]
+    return document, check_document(document)
 
 
-def _explain(error: Any) -> FieldProblem:
+def _own_errors(errors: Sequence[Any]) -> list[Any]:
+    """Without those of lists that are only too short because their items are bad."""
+    return [
+        error
+        for error in errors
+        if error["type"] != "too_short"
+        or not any(
+            other["loc"][: len(error["loc"])] == error["loc"] for other in errors if other is not error
+        )
+    ]
+
+
+def _explain(error: Any) -> Finding:
     """A pydantic error in our words, with the nearest valid name for an unknown key."""
-    pointer = json_pointer(*error["loc"])
-    key = str(error["loc"][-1]) if error["loc"] else ""
+    place: Place = error["loc"]
+    if error["type"] == UNKNOWN_CONDITION_KEY:
+        context = error["ctx"]
+        return Finding((*place, context["index"], context["key"]), error["msg"], ignorable=True)
     if error["type"] != "extra_forbidden":
-        return FieldProblem(pointer=pointer, detail=_plain_message(error))
-    if len(error["loc"]) == 1 and key in NOT_YET:
-        return FieldProblem(pointer=pointer, detail=f"mergekit's `{key}` is not supported yet")
-    schema = _schema_around(error["loc"])
-    return FieldProblem(pointer=pointer, detail=f"unknown key '{key}': {nearest(key, schema.model_fields)}")
+        return Finding(place, _plain_message(error))
+    key = str(place[-1])
+    if len(place) == 1 and key in NOT_YET:
+        return Finding(place, f"mergekit's `{key}` is not supported yet")
+    known = _schema_around(place).model_fields
+    return Finding(place, f"unknown key '{key}': {nearest(key, known)}", ignorable=True)
 
 
-def _schema_around(location: Place) -> type[BaseModel]:
-    """Of the mapping that holds the key at `location`."""
-    if len(location) == 1:
-        return Recipe
-    if location[0] == "models":
+def _schema_around(place: Place) -> type[BaseModel]:
+    """Of the mapping that holds the key at `place`."""
+    if len(place) == 1:
+        return RecipeDocument
+    if place[0] == "models":
         return RecipeModel
-    return SliceSource if "sources" in location[:-1] else Slice
+    return SliceSource if "sources" in place[:-1] else Slice
 
 
 def _plain_message(error: Any) -> str:
     if error["type"] in _PLAIN_MESSAGES:
         return _PLAIN_MESSAGES[error["type"]]
     if error["type"] == "string_pattern_mismatch":
+        if error["loc"] == ("name",):
+            return f"'{error['input']}' has a +, which puts an adapter over a model"
         return f"'{error['input']}' is none of float32, float16, bfloat16"
     if error["type"] == "string_type":
         return f"a text is needed, found {error['input']!r}; put it in quotes if it is meant as text"
     return str(error["msg"]).removeprefix("Value error, ")
-
-
-def _structure_problems(recipe: Recipe) -> list[FieldProblem]:
-    if (recipe.models is None) == (recipe.slices is None):
-        found = "neither" if recipe.models is None else "both"
-        return [FieldProblem(pointer="/models", detail=f"give either models or slices, found {found}")]
-    return [
-        FieldProblem(
-            pointer=json_pointer(*source.place, "layer_range"),
-            detail="layer_range is [start, end) with start below end",
-        )
-        for section in sections(recipe)
-        for source in section.sources
-        if source.layers is not None and not source.layers
-    ]
-
-
-def _method_problems(recipe: Recipe) -> list[FieldProblem]:
-    spec = METHODS.get(recipe.merge_method)
-    if spec is None:
-        detail = f"unknown method '{recipe.merge_method}': {nearest(recipe.merge_method, METHODS)}"
-        return [FieldProblem(pointer="/merge_method", detail=detail)]
-    arity = [problem for section in sections(recipe) for problem in _arity_problems(section, spec)]
-    return arity + _parameter_problems(recipe, spec)
-
-
-def _arity_problems(section: Section, spec: MethodSpec) -> list[FieldProblem]:
-    if section.base is None and spec.base in ("endpoint", "origin"):
-        role = "the model at t=0" if spec.base == "endpoint" else "the model that task vectors start from"
-        return [FieldProblem(pointer="/base_model", detail=f"{spec.name} needs base_model, {role}")]
-    if section.base and spec.base != "donor" and not section.has_base(spec):
-        detail = f"{spec.name} needs the layers of base_model, '{section.base}', among the slice's sources"
-        return [FieldProblem(pointer=json_pointer(*section.place), detail=detail)]
-    seen = set()
-    for source in section.sources:
-        if (source.model, source.layers) in seen:
-            detail = f"'{source.model}' is listed twice; give it once, with the sum of its weights"
-            return [FieldProblem(pointer=json_pointer(*source.place, "model"), detail=detail)]
-        seen.add((source.model, source.layers))
-    count = len(section.ingredients(spec))
-    if count < spec.min_models or (spec.max_models is not None and count > spec.max_models):
-        wanted = (
-            f"exactly {spec.min_models}"
-            if spec.max_models == spec.min_models
-            else f"at least {spec.min_models}"
-        )
-        models = "model" if spec.min_models == 1 else "models"
-        beside = " beside base_model" if spec.base == "origin" else ""
-        detail = f"{spec.name} merges {wanted} {models}{beside}, found {count}"
-        return [FieldProblem(pointer=json_pointer(*section.place), detail=detail)]
-    return []
-
-
-def _parameter_problems(recipe: Recipe, spec: MethodSpec) -> list[FieldProblem]:
-    problems = _unknown_parameters(recipe.parameters, spec, ("parameters",))
-    for index, item in enumerate(recipe.slices or ()):
-        problems += _unknown_parameters(item.parameters, spec, ("slices", index, "parameters"))
-    for section in sections(recipe):
-        for source in section.sources:
-            problems += _misplaced_parameters(source.parameters, spec, (*source.place, "parameters"))
-    return problems
-
-
-def _unknown_parameters(parameters: Parameters, spec: MethodSpec, place: Place) -> list[FieldProblem]:
-    known = parameter_names(spec.parameters) | parameter_names(spec.model_parameters)
-    return [
-        FieldProblem(
-            pointer=json_pointer(*place, name), detail=f"unknown parameter '{name}': {nearest(name, known)}"
-        )
-        for name in parameters
-        if name not in known
-    ]
-
-
-def _misplaced_parameters(parameters: Parameters, spec: MethodSpec, place: Place) -> list[FieldProblem]:
-    """Unknown ones, and those that a source can't set for itself."""
-    shared, own = parameter_names(spec.parameters), parameter_names(spec.model_parameters)
-    problems = []
-    for name in parameters:
-        if name in shared:
-            detail = f"'{name}' holds for the whole merge: move it to the top-level parameters"
-        elif name not in own:
-            detail = f"unknown parameter '{name}': {nearest(name, own)}"
-        else:
-            continue
-        problems.append(FieldProblem(pointer=json_pointer(*place, name), detail=detail))
-    return problems

@@ -1,20 +1,24 @@
 """Recipe and manifests to a plan: every tensor of the result, where it comes from, or a refusal."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import prod
 
 from service.contracts.methods import METHODS
 from service.contracts.methods.spec import MethodParameters, MethodSpec
 from service.contracts.model import TensorEntry
-from service.contracts.recipe import Recipe
+from service.contracts.problem import Place
+from service.contracts.recipe import Recipe, RecipeDocument, split_reference
 from service.recipes.dtypes import FLOATS, HEADER_DTYPE, ITEM_BYTES
+from service.recipes.intermediates import in_order
 from service.recipes.outline import Slot, outline
 from service.recipes.parameters import tensor_parameters
-from service.recipes.refusal import refuse
-from service.recipes.sections import Place, Source, sections
+from service.recipes.refusal import refuse, within
+from service.recipes.sections import Source, sections
 from service.recipes.tensor_match import check_match
 from service.recipes.tensor_names import TensorTable, is_merged, split_layer, stored_name
+from service.sources.adapter import Adapter, Factors
+from service.sources.malformed import Malformed
 
 __all__ = ["FLOATS", "ITEM_BYTES", "LayerRef", "Plan", "TensorRef", "TensorTask", "make_plan"]
 
@@ -56,6 +60,11 @@ class TensorTask:
         return self.parameters is None
 
     @property
+    def read(self) -> tuple[TensorRef, ...]:
+        """All that it is made from."""
+        return (*self.sources, self.origin) if self.origin else self.sources
+
+    @property
     def numel(self) -> int:
         return prod(self.shape)
 
@@ -66,31 +75,56 @@ class TensorTask:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a merge will do."""
+    """What a merge will do.
+
+    Models are referred to as in the recipe: a stored model by its id, one with an adapter over it as
+    id+adapter, an intermediate by its name.
+    """
 
     method: str
     sources: tuple[str, ...]
-    """Every model that is merged, in the recipe's order, without an origin."""
+    """Every stored model and adapter that is merged, in the recipe's order, without origins."""
     origin: str | None
     """The model that task vectors start from, if the method has one."""
     donor: str
-    """Gives config, tokenizer, and tensors that are copied."""
+    """Has the result's layout, and gives config, tokenizer, and tensors that are copied."""
     layers: Mapping[str, tuple[LayerRef, ...]]
     """For every stack of layers that slices made, where its layers come from: whose config describes them."""
     load_dtype: str | None
     tasks: tuple[TensorTask, ...]
     seed: int
+    reads: Mapping[str, int]
+    """For every tensor of the result the bytes of stored ones that it takes."""
+    adapters: Mapping[str, Adapter] = field(default_factory=dict)
+    """By reference: those put over a model here."""
+    intermediates: Mapping[str, "Plan"] = field(default_factory=dict)
+    """By name: those that this plan refers to."""
 
     @property
     def models(self) -> set[str]:
-        """Every model that tensors are read from."""
-        read = {source.model for task in self.tasks for source in task.sources}
-        return read | {task.origin.model for task in self.tasks if task.origin}
+        """Every stored model that tensors are read from."""
+        return self._behind({ref.model for task in self.tasks for ref in task.read}, lambda plan: plan.models)
+
+    @property
+    def stored_donor(self) -> str:
+        """The stored model whose files the result's are made from."""
+        model, _ = split_reference(self.donor)
+        inner = self.intermediates.get(model)
+        return inner.stored_donor if inner else model
+
+    @property
+    def bytes_read(self) -> int:
+        return sum(self.reads.values())
+
+    @property
+    def described_by(self) -> set[str]:
+        """Every model whose config.json says something of the result's."""
+        return {self.donor} | {ref.model for layers in self.layers.values() for ref in layers}
 
     @property
     def configs(self) -> set[str]:
-        """Every model whose config.json says something of the result's."""
-        return {self.donor} | {ref.model for layers in self.layers.values() for ref in layers}
+        """The stored models among those, or behind them."""
+        return self._behind(self.described_by, lambda plan: plan.configs)
 
     @property
     def bytes_written(self) -> int:
@@ -100,30 +134,105 @@ class Plan:
     def tensors(self) -> dict[str, TensorEntry]:
         return {task.name: TensorEntry(shape=list(task.shape), dtype=task.dtype) for task in self.tasks}
 
+    def _behind(self, references: set[str], stored: Callable[["Plan"], set[str]]) -> set[str]:
+        """The models that are referred to, and for intermediates what is `stored` of their own plans."""
+        models = {split_reference(reference)[0] for reference in references}
+        inner = [plan for name, plan in self.intermediates.items() if name in models]
+        return (models - self.intermediates.keys()).union(*(stored(plan) for plan in inner))
 
-def make_plan(recipe: Recipe, tables: Mapping[str, TensorTable], seed: int = 0) -> Plan:
-    """Plan a checked recipe over the tensor tables of all its references. Raises Refused."""
+
+def make_plan(
+    recipe: Recipe,
+    tables: Mapping[str, TensorTable],
+    seed: int = 0,
+    factors: Mapping[str, Factors] | None = None,
+) -> Plan:
+    """Plan a checked recipe over the tensor tables of all its models and the factors of all its adapters.
+
+    Raises Refused.
+    """
+    known = dict(tables)
+    plans: dict[str, Plan] = {}
+    ordered = in_order(recipe)
+    for index, document in ordered[:-1]:
+        with within(*recipe.place(index)):
+            plan = _plan(document, known, factors or {}, plans, seed)
+        plans[str(document.name)] = plan
+        known[str(document.name)] = plan.tensors
+    with within(*recipe.place(ordered[-1][0])):
+        return _plan(recipe, known, factors or {}, plans, seed)
+
+
+def _plan(
+    recipe: RecipeDocument,
+    known: Mapping[str, TensorTable],
+    factors: Mapping[str, Factors],
+    plans: Mapping[str, Plan],
+    seed: int,
+) -> Plan:
     spec = METHODS[recipe.merge_method]
     parts = sections(recipe)
+    adapters = _put_over(recipe, known, factors)
+    tables = {**known, **{reference: known[split_reference(reference)[0]] for reference in adapters}}
     donor = recipe.base_model or parts[0].sources[0].model
     place: Place = ("base_model",) if recipe.base_model else (*parts[0].sources[0].place, "model")
     _check_dtypes(tables[donor], donor, place)
     slots = outline(parts, tables, donor)
     check_match(slots, spec, tables, donor)
+    tasks = tuple(_task(slot, recipe, spec, tables) for slot in slots)
     origins = {origin.model for part in parts if (origin := part.origin(spec))}
+    ingredients = (source.model for part in parts for source in part.ingredients(spec))
+    used = {split_reference(reference)[0] for _, reference in recipe.mentions()}
     return Plan(
         method=spec.name,
-        sources=tuple(dict.fromkeys(source.model for part in parts for source in part.ingredients(spec))),
+        sources=tuple(dict.fromkeys(part for model in ingredients for part in _stored(model, plans))),
         origin=origins.pop() if len(origins) == 1 else None,
         donor=donor,
         layers=_layers(slots),
         load_dtype=HEADER_DTYPE[recipe.dtype] if recipe.dtype else None,
-        tasks=tuple(_task(slot, recipe, spec, tables) for slot in slots),
+        tasks=tasks,
         seed=seed,
+        reads={task.name: sum(_bytes(ref, tables, plans) for ref in task.read) for task in tasks},
+        adapters=adapters,
+        intermediates={name: plan for name, plan in plans.items() if name in used},
     )
 
 
-def _task(slot: Slot, recipe: Recipe, spec: MethodSpec, tables: Mapping[str, TensorTable]) -> TensorTask:
+def _put_over(
+    recipe: RecipeDocument, known: Mapping[str, TensorTable], factors: Mapping[str, Factors]
+) -> dict[str, Adapter]:
+    """Every model+adapter of the recipe. Raises Refused where they don't fit, naming a tensor."""
+    found: dict[str, Adapter] = {}
+    for place, reference in recipe.mentions():
+        model, adapter = split_reference(reference)
+        if adapter is not None:
+            try:
+                found[reference] = factors[adapter].over(known[model], model)
+            except Malformed as error:
+                raise refuse(*place, detail=f"{adapter} does not fit {model}: {error}") from None
+    return found
+
+
+def _stored(reference: str, plans: Mapping[str, Plan]) -> Iterator[str]:
+    """The stored models and adapters that a reference leads to."""
+    model, adapter = split_reference(reference)
+    yield from plans[model].sources if model in plans else [model]
+    if adapter:
+        yield adapter
+
+
+def _bytes(ref: TensorRef, tables: Mapping[str, TensorTable], plans: Mapping[str, Plan]) -> int:
+    """Of stored tensors that reading this one takes."""
+    model, _ = split_reference(ref.model)
+    if model in plans:
+        return plans[model].reads[ref.name]
+    entry = tables[model][ref.name]
+    return prod(entry.shape) * ITEM_BYTES[entry.dtype]
+
+
+def _task(
+    slot: Slot, recipe: RecipeDocument, spec: MethodSpec, tables: Mapping[str, TensorTable]
+) -> TensorTask:
     shape = tuple(slot.template.shape)
     if not is_merged(slot.name, slot.template):
         kept = TensorRef(slot.template_model, slot.template_name)

@@ -1,7 +1,8 @@
 """The exception behind every 422: what is wrong with a recipe or a source, field by field."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from service.contracts.problem import FieldProblem, json_pointer
 
@@ -17,6 +18,18 @@ class Refused(Exception):
 def refuse(*pointer: str | int, detail: str) -> Refused:
     """A Refused with a single problem at `pointer`."""
     return Refused([FieldProblem(pointer=json_pointer(*pointer), detail=detail)])
+
+
+@contextmanager
+def within(*place: str | int) -> Iterator[None]:
+    """Whatever is refused inside is at `place` in all that was sent."""
+    try:
+        yield
+    except Refused as error:
+        prefix = json_pointer(*place)
+        raise Refused(
+            [problem.model_copy(update={"pointer": prefix + problem.pointer}) for problem in error.problems]
+        ) from None
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 
 from service.contracts.methods.spec import MethodSpec
-from service.contracts.recipe import Parameters, Recipe, Slice
-
-Place = tuple[str | int, ...]
-"""Parts of a JSON pointer into the recipe."""
+from service.contracts.problem import Place
+from service.contracts.recipe import Parameters, RecipeDocument, Slice
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class Section:
         return self.place[0] == "slices"
 
 
-def sections(recipe: Recipe) -> tuple[Section, ...]:
+def sections(recipe: RecipeDocument) -> tuple[Section, ...]:
     if recipe.slices:
         return tuple(_slice(recipe, index, item) for index, item in enumerate(recipe.slices))
     sources = tuple(
@@ -83,7 +81,7 @@ def sections(recipe: Recipe) -> tuple[Section, ...]:
     return (Section(sources, recipe.base_model, (recipe.parameters,), ("models",)),)
 
 
-def _slice(recipe: Recipe, index: int, item: Slice) -> Section:
+def _slice(recipe: RecipeDocument, index: int, item: Slice) -> Section:
     place: Place = ("slices", index, "sources")
     sources = tuple(
         Source(

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 
 from service.contracts.methods.spec import MethodSpec
 from service.contracts.model import TensorEntry
-from service.contracts.problem import FieldProblem, json_pointer
+from service.contracts.problem import FieldProblem, Place, json_pointer
 from service.recipes.dtypes import FLOATS
 from service.recipes.outline import Slot
 from service.recipes.refusal import Refused
-from service.recipes.sections import Place, Section, Source
+from service.recipes.sections import Section, Source
 from service.recipes.tensor_names import TensorTable, is_merged, spellings, stored_name
 
 _SHOWN = 5

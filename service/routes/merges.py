@@ -1,7 +1,6 @@
 """Merges: a recipe in, a job out."""
 
 import shutil
-from math import prod
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -12,26 +11,40 @@ from service.contracts.job import Job, JobPage
 from service.contracts.model import Model
 from service.contracts.names import AliasName
 from service.contracts.plan import PlanSummary
-from service.contracts.recipe import Recipe
+from service.contracts.recipe import MAX_DOCUMENTS, RecipeDocument
 from service.errors import ProblemError, no_such_cursor
 from service.parts import Parts, Wired
 from service.queue import UnknownJob
 from service.recipes.accept import Accepted, accept
 from service.recipes.digest import canonical
 from service.recipes.parse import MAX_RECIPE_BYTES
-from service.recipes.plan import ITEM_BYTES
 from service.routes.accepted import accepted
 
 router = APIRouter(tags=["merges"])
 
 _AT = "#/paths/~1merges/post/requestBody/content/application~1json/schema"
+_RECIPE = RecipeDocument.model_json_schema(ref_template=_AT + "/$defs/{model}")
 _RECIPE_BODY = {
     "requestBody": {
         "required": True,
-        "description": "A mergekit recipe, as YAML or JSON, naming registered models by id or alias.",
+        "description": "A mergekit recipe, as YAML or JSON, naming registered models by id or alias; or a "
+        "list of them (in YAML: several documents), all but the last with a `name` that others refer to.",
         "content": {
             # The body is read by hand, for YAML, so that its schema is not among the document's components.
-            "application/json": {"schema": Recipe.model_json_schema(ref_template=_AT + "/$defs/{model}")},
+            "application/json": {
+                "schema": {
+                    "$defs": _RECIPE.pop("$defs") | {"RecipeDocument": _RECIPE},
+                    "anyOf": [
+                        {"$ref": _AT + "/$defs/RecipeDocument"},
+                        {
+                            "type": "array",
+                            "items": {"$ref": _AT + "/$defs/RecipeDocument"},
+                            "minItems": 2,
+                            "maxItems": MAX_DOCUMENTS,
+                        },
+                    ],
+                }
+            },
             "application/yaml": {"schema": {"$ref": _AT}},
         },
     }
@@ -51,10 +64,11 @@ async def submit_merge(
     name: Annotated[AliasName | None, Query(description="alias for the finished model")] = None,
     seed: Annotated[int, Query(ge=0, lt=2**63, description="for random methods")] = 0,
     dry_run: Annotated[bool, Query(description="only plan")] = False,
+    lenient: Annotated[bool, Query(description="warn of unknown keys instead of refusing them")] = False,
 ) -> JSONResponse:
     """202 with the job; 200 with the model if this recipe has been built; 422 if it can't work."""
     text = await _read_body(request)
-    return await run_in_threadpool(_submit, parts, text, name, seed, dry_run)
+    return await run_in_threadpool(_submit, parts, text, name, seed, dry_run, lenient)
 
 
 @router.get("/merges")
@@ -78,43 +92,44 @@ async def _read_body(request: Request) -> bytes:
     return body
 
 
-def _submit(parts: Parts, text: bytes, name: str | None, seed: int, dry_run: bool) -> JSONResponse:
-    merge = accept(text, seed, parts.registry.resolve, parts.store.manifest)
+def _submit(
+    parts: Parts, text: bytes, name: str | None, seed: int, dry_run: bool, lenient: bool
+) -> JSONResponse:
+    merge = accept(text, seed, parts.registry.resolve, parts.store, lenient=lenient)
     free = shutil.disk_usage(parts.store.root).free
     exists = parts.store.has(merge.model_id)
     if dry_run:
-        return JSONResponse(_summarise(parts, merge, exists, free).model_dump())
+        return JSONResponse(_summarise(merge, exists, free).model_dump())
     if exists:
         parts.registry.add(parts.store.manifest(merge.model_id), [name] if name else [])
-        return JSONResponse(parts.registry.get(merge.model_id).model_dump(mode="json"))
+        model = parts.registry.get(merge.model_id)
+        told = model.model_copy(update={"warnings": list(merge.recipe.warnings)})
+        return JSONResponse(told.model_dump(mode="json"))
     needed = merge.plan.bytes_written
     if free < needed:
         raise ProblemError(
             507, "no-space", f"the result needs {needed} bytes; the store's disk has {free} free"
         )
     request = {"recipe": canonical(merge.recipe), "seed": seed}
-    return accepted(parts.jobs.submit("merge", request, model=merge.model_id, name=name))
+    warnings = merge.recipe.warnings
+    return accepted(parts.jobs.submit("merge", request, model=merge.model_id, name=name, warnings=warnings))
 
 
-def _summarise(parts: Parts, merge: Accepted, exists: bool, free: int) -> PlanSummary:
+def _summarise(merge: Accepted, exists: bool, free: int) -> PlanSummary:
     plan = merge.plan
-    tables = {model: parts.store.manifest(model).tensors for model in plan.models}
-    reads = [
-        tables[ref.model][ref.name]
-        for task in plan.tasks
-        for ref in [*task.sources, *([task.origin] if task.origin else [])]
-    ]
     return PlanSummary(
         model=merge.model_id,
         exists=exists,
         method=plan.method,
         sources=list(plan.sources),
         base=merge.recipe.base_model,
-        donor=plan.donor,
+        donor=plan.stored_donor,
+        intermediates=[str(document.name) for document in merge.recipe.intermediates],
         seed=merge.seed,
         tensors=len(plan.tasks),
         parameters=sum(task.numel for task in plan.tasks),
-        bytes_read=sum(prod(entry.shape) * ITEM_BYTES[entry.dtype] for entry in reads),
+        bytes_read=plan.bytes_read,
         bytes_written=plan.bytes_written,
         bytes_free=free,
+        warnings=list(merge.recipe.warnings),
     )

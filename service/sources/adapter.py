@@ -55,16 +55,38 @@ class Adapter:
 def inspect_adapter(folder: Path, base: Manifest) -> Adapter:
     """Check the adapter's two files against the base's tensors. Raises Refused at /source/adapter."""
     with refused_at("source", "adapter"):
-        if not (folder / WEIGHTS).is_file():
-            if (folder / "adapter_model.bin").is_file():
-                raise Malformed("adapter_model.bin is a pickle: pickle runs code; convert it to safetensors")
-            raise Malformed(f"there is no {WEIGHTS}")
-        if not (folder / CONFIG).is_file():
-            raise Malformed(f"there is no {CONFIG}")
-        config = _Config(read_object(folder / CONFIG))
-        factors = read_header(folder / WEIGHTS)
-        pairs = {f"{module}.weight": _pair(module, factors, config, base) for module in _modules(factors)}
-        return Adapter(folder=folder, pairs=pairs)
+        return read_factors(folder).over(base.tensors, base.id)
+
+
+def read_factors(folder: Path) -> "Factors":
+    """Check the adapter's two files for what they are by themselves. Raises Malformed or OSError."""
+    if not (folder / WEIGHTS).is_file():
+        if (folder / "adapter_model.bin").is_file():
+            raise Malformed("adapter_model.bin is a pickle: pickle runs code; convert it to safetensors")
+        raise Malformed(f"there is no {WEIGHTS}")
+    if not (folder / CONFIG).is_file():
+        raise Malformed(f"there is no {CONFIG}")
+    config = _Config(read_object(folder / CONFIG))
+    entries = read_header(folder / WEIGHTS)
+    return Factors(folder, config, entries, _modules(entries))
+
+
+@dataclass(frozen=True)
+class Factors:
+    """A LoRA adapter that has not been put over a model yet."""
+
+    folder: Path
+    _config: "_Config"
+    _entries: Mapping[str, TensorEntry]
+    _changed: list[str]
+
+    def over(self, tensors: Mapping[str, TensorEntry], base: str) -> Adapter:
+        """The adapter of a model, called `base` in messages. Raises Malformed where a tensor doesn't fit."""
+        pairs = {
+            f"{module}.weight": _pair(module, self._entries, self._config, tensors, base)
+            for module in self._changed
+        }
+        return Adapter(folder=self.folder, pairs=pairs)
 
 
 class _Config:
@@ -147,24 +169,26 @@ def _modules(factors: Mapping[str, TensorEntry]) -> list[str]:
 
 
 def _pair(
-    module: str, factors: Mapping[str, TensorEntry], config: _Config, base: Manifest
+    module: str,
+    factors: Mapping[str, TensorEntry],
+    config: _Config,
+    tensors: Mapping[str, TensorEntry],
+    base: str,
 ) -> tuple[str, str, float]:
     a, b = _PREFIX + module + _A, _PREFIX + module + _B
-    target = base.tensors.get(f"{module}.weight")
+    target = tensors.get(f"{module}.weight")
     if target is None:
-        raise Malformed(f"the base {base.id} has no tensor '{module}.weight', which the adapter changes")
+        raise Malformed(f"the base {base} has no tensor '{module}.weight', which the adapter changes")
     for name, dtype in ((a, factors[a].dtype), (b, factors[b].dtype), (f"{module}.weight", target.dtype)):
         if dtype not in FLOATS:
             raise Malformed(f"'{name}' has dtype {dtype}; LoRA needs one of {', '.join(sorted(FLOATS))}")
     rank = config.rank(module)
     if len(target.shape) != 2:
-        raise Malformed(
-            f"'{module}.weight' of the base {base.id} has shape {target.shape}; LoRA needs a matrix"
-        )
+        raise Malformed(f"'{module}.weight' of the base {base} has shape {target.shape}; LoRA needs a matrix")
     for name, wanted in ((a, [rank, target.shape[1]]), (b, [target.shape[0], rank])):
         if factors[name].shape != wanted:
             raise Malformed(
-                f"'{name}' has shape {factors[name].shape}; rank {rank} on the base {base.id}, "
+                f"'{name}' has shape {factors[name].shape}; rank {rank} on the base {base}, "
                 f"whose '{module}.weight' is {target.shape}, needs {wanted}"
             )
     return a, b, config.scaling(module)

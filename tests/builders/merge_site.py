@@ -77,7 +77,7 @@ class MergeSite:
 
     def submit(self, recipe: dict[str, Any], name: str | None = None) -> Job:
         """As POST /merges does."""
-        merge = accept(json.dumps(recipe).encode(), 0, self.registry.resolve, self.store.manifest)
+        merge = accept(json.dumps(recipe).encode(), 0, self.registry.resolve, self.store)
         request = {"recipe": canonical(merge.recipe), "seed": 0}
         return self.jobs.submit("merge", request, model=merge.model_id, name=name)
 

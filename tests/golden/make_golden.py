@@ -1,6 +1,6 @@
 """Rebuild the golden merge results from mergekit, the oracle of the merge engine's tests.
 
-Writes inputs.safetensors, config.json, outputs/*.safetensors and statistics.json next to this file.
+Writes inputs.safetensors, config.json, adapters/, outputs/ and statistics.json next to this file.
 Run it with an interpreter that has mergekit installed; README.md gives the commands and the versions.
 """
 
@@ -16,6 +16,7 @@ import torch
 import yaml
 from mergekit.config import MergeConfiguration  # type: ignore[import-not-found,import-untyped,unused-ignore]
 from mergekit.merge import MergeOptions, run_merge  # type: ignore[import-not-found,import-untyped,unused-ignore]
+from mergekit.scripts.multimerge import main as multimerge  # type: ignore[import-not-found,import-untyped,unused-ignore]
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig
@@ -23,6 +24,7 @@ from transformers import LlamaConfig
 Tensors = dict[str, torch.Tensor]
 
 HERE = Path(__file__).resolve().parent
+ADAPTERS = HERE / "adapters"
 SEED = 20260
 MERGEKIT = "0.1.5"
 RANDOM_METHODS = ("dare_linear", "dare_ties", "della_linear")
@@ -121,30 +123,81 @@ def write_models(models: dict[str, Tensors], folder: Path) -> None:
         save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
 
 
+def write_adapters() -> None:
+    """LoRA factors for two kinds of modules of the first two layers, as PEFT saves them."""
+    rng = torch.Generator().manual_seed(SEED + 1)
+    config = model_config()
+    rank = 2
+    factors: Tensors = {}
+    for layer in range(2):
+        for module in ("self_attn.q_proj", "mlp.down_proj"):
+            rows, columns = layer_shapes(config)[module]
+            prefix = f"base_model.model.model.layers.{layer}.{module}"
+            factors[f"{prefix}.lora_A.weight"] = 0.1 * torch.randn(rank, columns, generator=rng)
+            factors[f"{prefix}.lora_B.weight"] = 0.1 * torch.randn(rows, rank, generator=rng)
+    target = ADAPTERS / "lora"
+    target.mkdir(parents=True, exist_ok=True)
+    save_file(factors, target / "adapter_model.safetensors", metadata={"format": "pt"})
+    described = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": "base",
+        "r": rank,
+        "lora_alpha": 6,
+        "bias": "none",
+        "target_modules": ["q_proj", "down_proj"],
+        "layers_to_transform": [0, 1],
+    }
+    (target / "adapter_config.json").write_text(dumps(described, indent=2) + "\n", encoding="utf-8")
+
+
 def with_paths(node: Any, models: Path) -> Any:
-    """The recipe with every model name replaced by the folder of that model."""
+    """The recipe with every model and adapter name replaced by its folder; other names are intermediates'."""
     if isinstance(node, list):
         return [with_paths(item, models) for item in node]
     if not isinstance(node, dict):
         return node
     return {
-        key: str(models / value) if key in ("model", "base_model") else with_paths(value, models)
+        key: with_path(value, models) if key in ("model", "base_model") else with_paths(value, models)
         for key, value in node.items()
     }
 
 
+def with_path(reference: str, models: Path) -> str:
+    model, _, adapter = reference.partition("+")
+    folder = str(models / model) if (models / model).is_dir() else model
+    return f"{folder}+{ADAPTERS / adapter}" if adapter else folder
+
+
 def merge(recipe: Any, models: Path) -> Tensors:
-    options = MergeOptions(
-        device="cpu", copy_tokenizer=False, write_model_card=False, quiet=True, random_seed=SEED
-    )
-    config = MergeConfiguration.model_validate(with_paths(recipe, models))
-    with tempfile.TemporaryDirectory() as out:
-        run_merge(config, out, options)
+    """A list is several documents, each but the last with a name."""
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch) / "out"
+        if isinstance(recipe, list):
+            merge_documents(with_paths(recipe, models), Path(scratch), out)
+        else:
+            options = MergeOptions(
+                device="cpu",
+                copy_tokenizer=False,
+                write_model_card=False,
+                quiet=True,
+                random_seed=SEED,
+                lora_merge_cache=str(Path(scratch) / "loras"),
+            )
+            run_merge(MergeConfiguration.model_validate(with_paths(recipe, models)), str(out), options)
         return {
             name: tensor.clone()
-            for shard in sorted(Path(out).glob("*.safetensors"))
+            for shard in sorted(out.glob("*.safetensors"))
             for name, tensor in load_file(shard).items()
         }
+
+
+def merge_documents(recipe: list[Any], scratch: Path, out: Path) -> None:
+    path = scratch / "recipe.yaml"
+    path.write_text(yaml.safe_dump_all(recipe), encoding="utf-8")
+    arguments = f"{path} --intermediate-dir {scratch / 'intermediate'} --out-path {out} --quiet"
+    more = f"--no-copy-tokenizer --no-write-model-card --lora-merge-cache {scratch / 'loras'}"
+    multimerge.main([*arguments.split(), *more.split()], standalone_mode=False)
 
 
 def write_outputs(models: Path) -> None:
@@ -152,7 +205,8 @@ def write_outputs(models: Path) -> None:
     shutil.rmtree(outputs, ignore_errors=True)
     outputs.mkdir()
     for path in sorted((HERE / "recipes").glob("*.yaml")):
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+        documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+        recipe = documents if len(documents) > 1 else documents[0]
         save_file(merge(recipe, models), outputs / f"{path.stem}.safetensors")
         print(path.stem)
 
@@ -210,6 +264,7 @@ def main() -> None:
     torch.set_num_threads(1)
     tensors = input_models()
     write_inputs(tensors)
+    write_adapters()
     with tempfile.TemporaryDirectory() as folder:
         models = Path(folder)
         write_models(tensors, models)

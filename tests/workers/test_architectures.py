@@ -50,7 +50,7 @@ class Place:
 
     def merge(self, recipe: dict[str, Any]) -> Path:
         """The folder of the result."""
-        accepted = accept(json.dumps(recipe).encode(), 0, lambda ref: ref, self.store.manifest)
+        accepted = accept(json.dumps(recipe).encode(), 0, lambda ref: ref, self.store)
         request = {"recipe": canonical(accepted.recipe), "seed": 0}
         job = self.queue.submit("merge", request, model=accepted.model_id)
         watch = Watch(self.queue, job)

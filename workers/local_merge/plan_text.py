@@ -22,9 +22,9 @@ def plan_text(
     names = {ids[reference]: reference for reference in models}
     rows = {
         "method": plan.method,
-        "base": names[merge.recipe.base_model] if merge.recipe.base_model else "none",
+        "base": _named(merge.recipe.base_model, names) if merge.recipe.base_model else "none",
         "ingredients": _lines(names[source] for source in plan.sources),
-        "config, tokenizer": f"of {names[plan.donor]}",
+        "config, tokenizer": f"of {names[plan.stored_donor]}",
         "tensors": f"{len(plan.tasks)}, {sum(task.numel for task in plan.tasks) / 1e6:.1f} M parameters",
         "vocabulary": _vocabulary(plan.tensors),
         "dtype": ", ".join(sorted({task.dtype for task in plan.tasks})),
@@ -33,6 +33,11 @@ def plan_text(
         "memory": f"tile by tile, sources mapped; {decimal(psutil.virtual_memory().available)} available",
     }
     return "\n".join(f"{label:<18}{value}" for label, value in rows.items())
+
+
+def _named(reference: str, names: Mapping[str, str]) -> str:
+    """By its names: a model, one with an adapter over it; an intermediate has none but its id."""
+    return "+".join(names.get(part, part) for part in reference.split("+"))
 
 
 def _lines(names: Iterable[str]) -> str:

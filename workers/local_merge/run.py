@@ -63,7 +63,7 @@ def _accept(
     """Also the ids of the models, by reference. What is refused is told in the recipe's own names."""
     ids = link_models(models, store, entry)
     try:
-        return accept(text, seed, ids.__getitem__, store.manifest), ids
+        return accept(text, seed, ids.__getitem__, store), ids
     except Refused as error:
         raise Refused([_in_names(problem, ids) for problem in error.problems]) from None
 

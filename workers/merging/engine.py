@@ -2,33 +2,24 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from math import isfinite
 
 import torch
 from torch import Tensor
 
-from service.recipes.plan import Plan, TensorRef, TensorTask
-from workers.merging.counter_random import key_of
-from workers.merging.inputs import TILE_ELEMENTS, Inputs, Result, RunAll, Source, Tile, TileFunction
-from workers.merging.methods import load_method
-from workers.merging.weights import Weights, as_rows, whole_tensor
+from service.recipes.plan import Plan, TensorTask
+from workers.merging.dtypes import TORCH_DTYPES
+from workers.merging.finite import NotFinite, check_finite
+from workers.merging.inputs import TILE_ELEMENTS, Result, RunAll, Tile
+from workers.merging.sources import Sources
+from workers.merging.weights import Weights, as_rows, row_layout
 
-TORCH_DTYPES = {
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F64": torch.float64,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
+__all__ = ["TORCH_DTYPES", "Destination", "NotFinite", "in_memory", "merge"]
+
+_COPIED_ELEMENTS = 1024 * 1024
 _LARGE_ELEMENTS = 4 * 1024 * 1024
 """From this size on all threads work on one tensor; smaller ones are merged side by side."""
 
@@ -44,10 +35,6 @@ class Destination:
 
 
 Allocate = Callable[[TensorTask], Destination]
-
-
-class NotFinite(Exception):
-    """The arithmetic gave NaN or infinity: the recipe or a source is bad."""
 
 
 class _Stopped(Exception):
@@ -79,12 +66,15 @@ def merge(
 ) -> Iterator[tuple[str, Tensor]]:
     """(name, tensor) in the plan's order; the bytes do not depend on threads or on who consumes them.
 
+    `weights` are those of the models in `plan.models`; what the plan derives from them (adapters over a
+    model, intermediates) is computed as it is needed.
     `between_tiles` may raise to stop the merge; `done` is told of each finished tile's bytes; `remark` of a
     tensor and what the method has to say about it. All are called from several threads. Raises NotFinite,
     naming the tensor.
     """
     line = _Line(between_tiles)
-    bench = _Bench(plan, weights, allocate, torch.device(device), tile_elements, line, done, remark)
+    sources = Sources(plan, weights, torch.device(device), tile_elements, remark)
+    bench = _Bench(sources, allocate, line, done)
     pending: deque[tuple[str, Future[Tensor]]] = deque()
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
@@ -124,31 +114,24 @@ def _side_by_side(
 class _Bench:
     """Where one tensor after another is merged."""
 
-    plan: Plan
-    weights: Mapping[str, Weights]
+    sources: Sources
     allocate: Allocate
-    device: torch.device
-    tile_elements: int
     line: "_Line"
     done: Callable[[int], None]
-    remark: Callable[[str, str], None]
 
     def merge_tensor(self, task: TensorTask, run_all: RunAll) -> Tensor:
         out = self.allocate(task)
         if not task.numel:
             return out.tensor
+        guarded = self.line.guarded(run_all)
         if task.copied:
-            (source,) = task.sources
-            copy = whole_tensor(self.weights[source.model], source.name, task.shape, out.tensor.dtype)
-            out.write(0, as_rows(copy))
-            self.done(task.nbytes)
+            self._copy(task, out, guarded)
             return out.tensor
-        inputs, apply = self._prepare(task, run_all)
+        inputs, apply = self.sources.prepare(task, guarded)
 
         def write(tile: Tile) -> None:
             rows = apply(tile).to(out.tensor.dtype)
-            if not _is_finite(rows):
-                raise NotFinite(f"{task.name}: the merge gives NaN or infinity; look at weights and sources")
+            check_finite(rows, task.name)
             out.write(tile.start, rows)
             self.done(rows.nbytes)
 
@@ -156,38 +139,18 @@ class _Bench:
             pass
         return out.tensor
 
-    def _prepare(self, task: TensorTask, run_all: RunAll) -> tuple[Inputs, TileFunction]:
-        """The inputs of a tensor, and what is to be done with each of their tiles."""
-        if self._is_untouched(task):
-            return self._inputs(replace(task, sources=()), run_all), _base
-        inputs = self._inputs(task, run_all)
-        return inputs, load_method(self.plan.method)(inputs, task.parameters, task.model_parameters)
+    def _copy(self, task: TensorTask, out: Destination, run_all: RunAll) -> None:
+        read = self.sources.reader(task.sources[0], run_all)
+        rows, width = row_layout(task.shape)
+        step = max(1, _COPIED_ELEMENTS // max(1, width))
 
-    def _is_untouched(self, task: TensorTask) -> bool:
-        """Whether all task vectors are zero because every source has the origin's very tensor."""
-        return task.origin is not None and all(
-            self._identity(source) == self._identity(task.origin) for source in task.sources
-        )
+        def copy(start: int) -> None:
+            stretch = read(start, min(rows, start + step), 1).to(out.tensor.dtype)
+            out.write(start, stretch)
+            self.done(stretch.nbytes)
 
-    def _identity(self, tensor: TensorRef) -> Hashable:
-        return self.weights[tensor.model].identity(tensor.name)
-
-    def _inputs(self, task: TensorTask, run_all: RunAll) -> Inputs:
-        return Inputs(
-            name=task.name,
-            shape=task.shape,
-            models=[self._source(source) for source in task.sources],
-            base=self._source(task.origin) if task.origin else None,
-            keys=[key_of(self.plan.seed, task.name, source.model, source.name) for source in task.sources],
-            run_all=self.line.guarded(run_all),
-            load_dtype=TORCH_DTYPES[self.plan.load_dtype] if self.plan.load_dtype else None,
-            device=self.device,
-            tile_elements=self.tile_elements,
-            remark=partial(self.remark, task.name),
-        )
-
-    def _source(self, tensor: TensorRef) -> Source:
-        return Source(partial(self.weights[tensor.model].read, tensor.name))
+        for _ in run_all(copy, range(0, rows, step)):
+            pass
 
 
 class _Line:
@@ -216,13 +179,3 @@ class _Line:
             self.errors.append(error)
             self.stopped.set()
             raise
-
-
-def _base(tile: Tile) -> Tensor:
-    assert tile.base is not None
-    return tile.base
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    # NaN and infinity survive a sum, which is far quicker than looking at every element; a sum may overflow.
-    return isfinite(float(tensor.sum(dtype=torch.float32))) or bool(torch.isfinite(tensor).all())

@@ -81,7 +81,7 @@ class Inputs:
         """`function` of every tile, in the tiles' order, computed in any."""
         rows, width = row_layout(self.shape)
         starts = range(0, rows if width else 0, self._tile_rows)
-        return self.run_all(lambda start: function(self._tile(start)), starts)
+        return self.run_all(lambda start: function(self._tile(start, 1)), starts)
 
     def sample(self, function: Callable[[Tile], Result], elements: int) -> Iterator[Result]:
         """`function` of tiles of every n-th row, of about `elements` in all."""
@@ -91,19 +91,22 @@ class Inputs:
         starts = range(0, rows if width else 0, step * self._tile_rows)
         return self.run_all(lambda start: function(self._tile(start, step)), starts)
 
+    def tile(self, start: int, stop: int, step: int = 1) -> Tile:
+        """Rows start, start + step, … below stop."""
+        return Tile(
+            start=start,
+            offset=start * row_layout(self.shape)[1],
+            models=[self._read(model, start, stop, step) for model in self.models],
+            base=None if self.base is None else self._read(self.base, start, stop, step),
+        )
+
     @property
     def _tile_rows(self) -> int:
         return max(1, self.tile_elements // max(1, row_layout(self.shape)[1]))
 
-    def _tile(self, start: int, step: int = 1) -> Tile:
-        rows, width = row_layout(self.shape)
-        stretch = (start, min(rows, start + step * self._tile_rows), step)
-        return Tile(
-            start=start,
-            offset=start * width,
-            models=[self._read(model, *stretch) for model in self.models],
-            base=None if self.base is None else self._read(self.base, *stretch),
-        )
+    def _tile(self, start: int, step: int) -> Tile:
+        rows, _ = row_layout(self.shape)
+        return self.tile(start, min(rows, start + step * self._tile_rows), step)
 
     def _read(self, source: Source, start: int, stop: int, step: int) -> Tensor:
         rows = source.read(start, stop, step).to(self.device)

@@ -95,7 +95,7 @@ class Written:
     files: Mapping[str, FileEntry]
     """Those that were hashed on the way."""
     remarks: Mapping[str, str]
-    """What the method had to say about tensors, in their order."""
+    """What the method had to say about tensors, in their order; last what those of intermediates had."""
 
 
 def write_model(folder: Path, what: Merge, computer: Computer, progress: Progress) -> Written:
@@ -112,7 +112,7 @@ def write_model(folder: Path, what: Merge, computer: Computer, progress: Progres
     progress.add(what.plan.bytes_written - sum(shard.nbytes for shard in missing))
     remarks = {name: text for shard in finished.values() for name, text in shard.remarks.items()}
     finished |= _write_weights(folder, missing, metadata, what, computer, progress, remarks)
-    remarks = {task.name: remarks[task.name] for task in what.plan.tasks if task.name in remarks}
+    remarks = {task.name: remarks[task.name] for task in what.plan.tasks if task.name in remarks} | remarks
     write_index(folder, shards)
     _carry_files(folder, what)
     (folder / _RECIPE).write_text(what.recipe_text)
@@ -209,7 +209,7 @@ class _Recorder:
 
 def _carry_files(folder: Path, what: Merge) -> None:
     """Config and tokenizer of the donor; the config says what the weights are now."""
-    donor = what.folders[what.plan.donor]
+    donor = what.folders[what.plan.stored_donor]
     for name in CARRIED:
         if (donor / name).is_file():
             shutil.copyfile(donor / name, folder / name)

@@ -59,26 +59,39 @@ class AdapterWeights:
 
     def __init__(self, base: Weights, adapter: Adapter) -> None:
         self._base = base
-        self._folder = adapter.folder
-        self._pairs: Mapping[str, tuple[str, str, float]] = adapter.pairs
-        with safe_open(adapter.folder / WEIGHTS, framework="pt") as file:
-            self._factors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        self._product = LowRankProduct(adapter)
 
     def names(self) -> list[str]:
         return self._base.names()
 
     def read(self, name: str, start: int, stop: int, step: int = 1) -> Tensor:
-        rows = self._base.read(name, start, stop, step)
+        return self._product.added_to(self._base.read(name, start, stop, step), name, start, stop, step)
+
+    def identity(self, name: str) -> Hashable:
+        return self._product.identity(name, self._base.identity(name))
+
+
+class LowRankProduct:
+    """What an adapter adds to the tensors of a model; its factors are held in memory."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        self._folder = adapter.folder
+        self._pairs: Mapping[str, tuple[str, str, float]] = adapter.pairs
+        with safe_open(adapter.folder / WEIGHTS, framework="pt") as file:
+            self._factors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+    def added_to(self, rows: Tensor, name: str, start: int, stop: int, step: int) -> Tensor:
+        """`rows` themselves where the adapter leaves the tensor alone, else new ones in float32."""
         if name not in self._pairs:
             return rows
         a, b, scaling = self._pairs[name]
         changed = rows.to(torch.float32, copy=True)
-        return changed.addmm_(
-            self._factors[b][start:stop:step].float(), self._factors[a].float(), alpha=scaling
-        )
+        factors = [self._factors[b][start:stop:step].float(), self._factors[a].float()]
+        return changed.addmm_(*(factor.to(rows.device) for factor in factors), alpha=scaling)
 
-    def identity(self, name: str) -> Hashable:
-        return (self._folder.resolve(), name) if name in self._pairs else self._base.identity(name)
+    def identity(self, name: str, base: Hashable) -> Hashable:
+        """Of the changed tensor, as in Weights; `base` is that of the tensor beneath."""
+        return (self._folder.resolve(), name, base) if name in self._pairs else base
 
 
 def row_layout(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -4,7 +4,10 @@ import json
 from typing import Any
 
 import pytest
+import yaml
 
+from service.recipes.digest import canonical
+from service.recipes.intermediates import in_order
 from service.recipes.parse import parse_recipe
 from service.recipes.refusal import Refused
 
@@ -65,8 +68,8 @@ def with_model(index: int, **changes: object) -> dict[str, Any]:
         (with_model(0, parameters={"weight": {"value": 1}}), "/models/0/parameters/weight", "must be a list"),
         (
             with_model(0, parameters={"weight": [{"value": 1, "filtre": "mlp"}]}),
-            "/models/0/parameters/weight",
-            "the keys `value` and",
+            "/models/0/parameters/weight/0/filtre",
+            "unknown key 'filtre': a condition has the keys `value` and",
         ),
         ({k: v for k, v in TIES.items() if k != "base_model"}, "/base_model", "ties needs base_model"),
         (SLERP | {"base_model": None}, "/base_model", "slerp needs base_model"),
@@ -105,6 +108,110 @@ def test_a_bad_recipe_is_refused_at_its_place(recipe: object, pointer: str, word
     assert words in found[pointer]
 
 
+def named(name: str, *models: str, **more: Any) -> dict[str, Any]:
+    """A recipe in a list: the mean of the models."""
+    ingredients = [{"model": model, "parameters": {"weight": 1}} for model in models]
+    return {"name": name, "merge_method": "linear", "models": ingredients} | more
+
+
+def last(*models: str, **more: Any) -> dict[str, Any]:
+    recipe = named("", *models, **more)
+    del recipe["name"]
+    return recipe
+
+
+@pytest.mark.parametrize(
+    ("recipes", "pointer", "words"),
+    [
+        ([], "", "found 0 in all"),
+        ([TIES], "", "found 1 in all"),
+        ([TIES] * 65, "", "found 65 in all"),
+        (["a", TIES], "/0", "a mapping"),
+        ([TIES, last("x")], "/0/name", "needs a name"),
+        ([named("x", "a"), named("x", "b"), last("x")], "/1/name", "'x' is the name of recipe 0 already"),
+        ([named("x+y", "a"), last("x")], "/0/name", "has a +"),
+        ([named("x", "a"), named("y", "x")], "/1/name", "`name` is for what others are made from"),
+        ([named("x", "a"), named("y", "b"), last("x")], "/1/name", "no other recipe refers to 'y'"),
+        ([named("x", "a", "x"), last("x")], "/0/models/1/model", "made from itself: x from x"),
+        (
+            [named("x", "y"), named("y", "a", base_model="x+lora"), last("x")],
+            "/1/base_model",
+            "made from itself: x from y from x",
+        ),
+        ([named("x", "a", typo=1), last("x")], "/0/typo", "unknown key"),
+        ([named("x", "a"), last("x", "x")], "/1/models/1/model", "listed twice"),
+        ([named("x", "a+b+c"), last("x")], "/0/models/0/model", "one adapter over it"),
+        ([named("x", "a"), last("x+")], "/1/models/0/model", "one adapter over it"),
+    ],
+)
+def test_recipes_that_refer_to_each_other_wrongly_are_refused(
+    recipes: list[Any], pointer: str, words: str
+) -> None:
+    assert words in refusal(recipes)[pointer]
+
+
+def test_documents_may_refer_to_each_other_in_any_order() -> None:
+    text = "---\n".join(yaml.safe_dump(item) for item in (named("x", "y"), named("y", "a+l"), last("x", "b")))
+    recipe = parse_recipe(text)
+    assert recipe.references() == ["a", "l", "b"]
+    assert [index for index, _ in in_order(recipe)] == [1, 0, 2]
+
+
+def test_mergekits_long_form_of_a_reference_is_taken() -> None:
+    path = {"model": {"path": "a"}, "lora": {"path": "l"}}
+    recipe = parse_recipe(json.dumps(last() | {"models": [{"model": path, "parameters": {"weight": 1}}]}))
+    assert recipe.references() == ["a", "l"]
+    found = refusal(last() | {"models": [{"model": {"pth": "a"}}]})
+    assert "a model is an id or alias" in found["/models/0/model"]
+
+
+UNKNOWN = TIES | {
+    "models": [
+        {"model": "a", "wieght": 1, "parameters": {"weight": [{"value": 1, "flter": "x"}], "lambda": 2}}
+    ],
+    "parameters": {"densty": 1},
+    "name": "mine",
+    "x-note": 1,
+}
+IGNORED = {
+    "/models/0/wieght",
+    "/models/0/parameters/weight/0/flter",
+    "/models/0/parameters/lambda",
+    "/parameters/densty",
+    "/name",
+    "/x-note",
+}
+
+
+def test_leniency_turns_unknown_keys_into_warnings() -> None:
+    plain = parse_recipe(json.dumps(TIES | {"models": [{"model": "a", "parameters": {"weight": 1}}]}))
+    for recipe in (
+        parse_recipe(json.dumps(UNKNOWN), lenient=True),
+        parse_recipe(json.dumps(UNKNOWN | {"strict": False})),
+    ):
+        assert {warning.pointer for warning in recipe.warnings} == IGNORED
+        assert canonical(recipe) == canonical(plain)
+    listed = parse_recipe(json.dumps([named("x", "a", typo=1, strict=False), last("x")]))
+    assert [warning.pointer for warning in listed.warnings] == ["/0/typo"]
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer"),
+    [
+        ({"merge_method": "tise"}, "/merge_method"),
+        ({"dtype": "int8"}, "/dtype"),
+        ({"base_model": None}, "/base_model"),
+        ({"parameters": {"weight": "much"}}, "/parameters/weight"),
+        ({"parameters": {"weight": {"value": 1}}}, "/parameters/weight"),
+        ({"strict": "no"}, "/strict"),
+    ],
+)
+def test_leniency_ends_there(change: dict[str, Any], pointer: str) -> None:
+    with pytest.raises(Refused) as caught:
+        parse_recipe(json.dumps(UNKNOWN | change), lenient=True)
+    assert [problem.pointer for problem in caught.value.problems] == [pointer]
+
+
 def test_every_problem_is_told_at_once() -> None:
     recipe = with_model(1, parameters={"weigth": 2}) | {"parameters": {"densty": 1}}
     assert set(refusal(recipe)) == {"/models/1/parameters/weigth", "/parameters/densty"}
@@ -114,7 +221,6 @@ def test_every_problem_is_told_at_once() -> None:
     ("text", "words"),
     [
         ("", "a mapping"),
-        ("- a\n- b\n", "a mapping"),
         ("merge_method: [", "neither JSON nor YAML"),
         (b"\xff\xfe\x00", "neither JSON nor YAML"),
         ("a: &x 1\nb: *x\n", "aliases"),

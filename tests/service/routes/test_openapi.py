@@ -44,9 +44,12 @@ def test_it_is_valid_and_every_reference_resolves(document: dict[str, Any]) -> N
 
 def test_a_recipe_is_described_as_it_is_written(document: dict[str, Any]) -> None:
     content = document["paths"]["/merges"]["post"]["requestBody"]["content"]
-    recipe = content["application/json"]["schema"]
+    schema = content["application/json"]["schema"]
 
-    assert look_up(document, content["application/yaml"]["schema"]["$ref"]) == recipe
+    assert look_up(document, content["application/yaml"]["schema"]["$ref"]) == schema
+    alone, listed = schema["anyOf"]
+    assert listed["items"] == alone
+    recipe = look_up(document, alone["$ref"])
     assert {"merge_method", "models", "slices", "base_model", "parameters", "dtype"} <= recipe[
         "properties"
     ].keys()

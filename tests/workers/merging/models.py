@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from safetensors.torch import load_file
 from torch import Tensor
 
 from service.contracts.model import TensorEntry
+from service.contracts.recipe import split_reference
+from service.recipes.document import load_document
 from service.recipes.parse import validate_recipe
 from service.recipes.plan import Plan, make_plan
+from service.sources.adapter import read_factors
 from workers.merging.engine import TORCH_DTYPES, merge
 from workers.merging.weights import as_rows
 
@@ -46,14 +48,16 @@ def table(tensors: Tensors) -> dict[str, TensorEntry]:
     }
 
 
-def plan_of(recipe: dict[str, Any], models: Mapping[str, Tensors], seed: int = 0) -> Plan:
+def plan_of(recipe: Any, models: Mapping[str, Tensors], seed: int = 0) -> Plan:
+    """What stands behind a + is one of the golden adapters."""
     checked = validate_recipe(recipe)
-    return make_plan(checked, {name: table(models[name]) for name in checked.references()}, seed)
+    mentioned = [split_reference(reference) for _, reference in checked.all_mentions()]
+    factors = {adapter: read_factors(GOLDEN / "adapters" / adapter) for _, adapter in mentioned if adapter}
+    tables = {name: table(models[name]) for name in checked.references() if name not in factors}
+    return make_plan(checked, tables, seed, factors)
 
 
-def merged(
-    recipe: dict[str, Any], models: Mapping[str, Tensors], seed: int = 0, **options: Any
-) -> dict[str, Tensor]:
+def merged(recipe: Any, models: Mapping[str, Tensors], seed: int = 0, **options: Any) -> dict[str, Tensor]:
     """The result of a recipe; `options` go to the engine."""
     weights = {name: InMemory(tensors) for name, tensors in models.items()}
     return dict(merge(plan_of(recipe, models, seed), weights, **options))
@@ -68,9 +72,8 @@ def golden_models() -> dict[str, dict[str, Tensor]]:
     return models
 
 
-def golden_recipe(name: str) -> dict[str, Any]:
-    recipe: dict[str, Any] = yaml.safe_load((GOLDEN / "recipes" / f"{name}.yaml").read_text())
-    return recipe
+def golden_recipe(name: str) -> Any:
+    return load_document((GOLDEN / "recipes" / f"{name}.yaml").read_text())
 
 
 def golden_output(name: str) -> dict[str, Tensor]:

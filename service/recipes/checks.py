@@ -1,0 +1,96 @@
+"""What can be wrong with a recipe whose keys and types are right, and needs no knowledge of the models."""
+
+from service.contracts.methods import METHODS
+from service.contracts.methods.spec import MethodSpec
+from service.contracts.problem import Place
+from service.contracts.recipe import Parameters, RecipeDocument
+from service.recipes.finding import Finding
+from service.recipes.parameters import parameter_names
+from service.recipes.refusal import nearest
+from service.recipes.sections import Section, sections
+
+
+def check_document(document: RecipeDocument) -> list[Finding]:
+    """Everything found at once; the method is only looked at if the structure is right."""
+    return _structure(document) or _method(document)
+
+
+def _structure(document: RecipeDocument) -> list[Finding]:
+    if (document.models is None) == (document.slices is None):
+        found = "neither" if document.models is None else "both"
+        return [Finding(("models",), f"give either models or slices, found {found}")]
+    return [
+        Finding((*source.place, "layer_range"), "layer_range is [start, end) with start below end")
+        for section in sections(document)
+        for source in section.sources
+        if source.layers is not None and not source.layers
+    ]
+
+
+def _method(document: RecipeDocument) -> list[Finding]:
+    spec = METHODS.get(document.merge_method)
+    if spec is None:
+        name = document.merge_method
+        return [Finding(("merge_method",), f"unknown method '{name}': {nearest(name, METHODS)}")]
+    arity = [finding for section in sections(document) for finding in _arity(section, spec)]
+    return arity + _parameters(document, spec)
+
+
+def _arity(section: Section, spec: MethodSpec) -> list[Finding]:
+    if section.base is None and spec.base in ("endpoint", "origin"):
+        role = "the model at t=0" if spec.base == "endpoint" else "the model that task vectors start from"
+        return [Finding(("base_model",), f"{spec.name} needs base_model, {role}")]
+    if section.base and spec.base != "donor" and not section.has_base(spec):
+        detail = f"{spec.name} needs the layers of base_model, '{section.base}', among the slice's sources"
+        return [Finding(section.place, detail)]
+    seen = set()
+    for source in section.sources:
+        if (source.model, source.layers) in seen:
+            detail = f"'{source.model}' is listed twice; give it once, with the sum of its weights"
+            return [Finding((*source.place, "model"), detail)]
+        seen.add((source.model, source.layers))
+    count = len(section.ingredients(spec))
+    if count < spec.min_models or (spec.max_models is not None and count > spec.max_models):
+        wanted = (
+            f"exactly {spec.min_models}"
+            if spec.max_models == spec.min_models
+            else f"at least {spec.min_models}"
+        )
+        models = "model" if spec.min_models == 1 else "models"
+        beside = " beside base_model" if spec.base == "origin" else ""
+        return [Finding(section.place, f"{spec.name} merges {wanted} {models}{beside}, found {count}")]
+    return []
+
+
+def _parameters(document: RecipeDocument, spec: MethodSpec) -> list[Finding]:
+    findings = _unknown(document.parameters, spec, ("parameters",))
+    for index, item in enumerate(document.slices or ()):
+        findings += _unknown(item.parameters, spec, ("slices", index, "parameters"))
+    for section in sections(document):
+        for source in section.sources:
+            findings += _misplaced(source.parameters, spec, (*source.place, "parameters"))
+    return findings
+
+
+def _unknown(parameters: Parameters, spec: MethodSpec, place: Place) -> list[Finding]:
+    known = parameter_names(spec.parameters) | parameter_names(spec.model_parameters)
+    return [
+        Finding((*place, name), f"unknown parameter '{name}': {nearest(name, known)}", ignorable=True)
+        for name in parameters
+        if name not in known
+    ]
+
+
+def _misplaced(parameters: Parameters, spec: MethodSpec, place: Place) -> list[Finding]:
+    """Unknown ones, and those that a source can't set for itself."""
+    shared, own = parameter_names(spec.parameters), parameter_names(spec.model_parameters)
+    findings = []
+    for name in parameters:
+        if name in shared:
+            detail = f"'{name}' holds for the whole merge: move it to the top-level parameters"
+        elif name not in own:
+            detail = f"unknown parameter '{name}': {nearest(name, own)}"
+        else:
+            continue
+        findings.append(Finding((*place, name), detail, ignorable=True))
+    return findings
