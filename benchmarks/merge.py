@@ -240,6 +240,7 @@ def merge_here(recipe: dict[str, Any], folder: Path, threads: int) -> None:
         for model in checked.references()
     }
     plan = make_plan(checked, tables)
+    shutil.rmtree(folder / "out", ignore_errors=True)
     (folder / "out").mkdir()
     writer = CheckpointWriter(folder / "out", shards_of(plan.tasks), {})
     weights = {model: CheckpointWeights(folder / model) for model in plan.models}

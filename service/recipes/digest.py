@@ -10,7 +10,7 @@ from service.contracts.recipe import REFERENCE_KEYS, Recipe, RecipeDocument, spl
 from service.recipes.intermediates import in_order
 from service.recipes.refusal import refuse
 
-NUMERICS = 1
+NUMERICS = 2
 """Raised whenever the same recipe would give other bytes than before."""
 
 

@@ -8,6 +8,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -61,6 +62,7 @@ class CheckpointWriter:
 
     def __init__(self, folder: Path, shards: Sequence[Shard], metadata: Mapping[str, str]) -> None:
         self._destinations: dict[str, Destination] = {}
+        self._open = ExitStack()
         for shard in shards:
             self._lay_out(folder / shard.name, shard.tasks, metadata)
 
@@ -71,6 +73,7 @@ class CheckpointWriter:
     def close(self) -> None:
         """Let go of the files."""
         self._destinations.clear()
+        self._open.close()
 
     def _lay_out(self, path: Path, tasks: Sequence[TensorTask], metadata: Mapping[str, str]) -> None:
         header, offsets = _header(tasks, metadata)
@@ -79,23 +82,25 @@ class CheckpointWriter:
             file.write(header)
             # Claims the space, so that a full disk shows at once.
             os.posix_fallocate(file.fileno(), 0, size)
+        writable = self._open.enter_context(path.open("r+b"))
         mapped = torch.from_file(str(path), shared=True, size=size, dtype=torch.uint8)
         for task in tasks:
             start = len(header) + offsets[task.name]
             place = mapped[start : start + task.nbytes]
             tensor = place.view(TORCH_DTYPES[task.dtype]).reshape(task.shape)
             row_bytes = row_layout(task.shape)[1] * tensor.itemsize
-            self._destinations[task.name] = Destination(tensor, partial(_write, path, start, row_bytes))
+            self._destinations[task.name] = Destination(
+                tensor, partial(_write, writable.fileno(), start, row_bytes)
+            )
 
 
-def _write(path: Path, offset: int, row_bytes: int, start: int, rows: Tensor) -> None:
+def _write(file: int, offset: int, row_bytes: int, start: int, rows: Tensor) -> None:
     """Rows from `start` on of the tensor at `offset`."""
     left = memoryview(rows.cpu().flatten().view(torch.uint8).numpy().data)
     offset += start * row_bytes
-    with path.open("r+b", buffering=0) as file:
-        while left:
-            written = os.pwrite(file.fileno(), left, offset)
-            left, offset = left[written:], offset + written
+    while left:
+        written = os.pwrite(file, left, offset)
+        left, offset = left[written:], offset + written
 
 
 def _header(tasks: Sequence[TensorTask], metadata: Mapping[str, str]) -> tuple[bytes, dict[str, int]]:

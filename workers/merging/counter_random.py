@@ -20,13 +20,6 @@ def key_of(seed: int, *names: str) -> int:
     return int.from_bytes(digest[:8], "little", signed=True)
 
 
-def coin(key: int, offset: int, probability: float | Tensor, like: Tensor) -> Tensor:
-    """1.0 with `probability` (to 2^-16), else 0.0: coins offset, offset + 1, … shaped as `like`."""
-    # Of numbers between -2^15 and 2^15; floats all along, because torch is slow with booleans.
-    drawn = bits(key, offset, like.numel(), like.device).to(torch.float32).reshape(like.shape)
-    return drawn.mul_(-(2.0**-16)).add_(probability - 0.5).sign_().clamp_min_(0)
-
-
 def bits(key: int, offset: int, count: int, device: torch.device) -> Tensor:
     """Numbers offset, offset + 1, … of the sequence: int16, all bits random."""
     first, last = offset // 4, (offset + count + 3) // 4

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import hardshrink
 
+from workers.merging import kernels
 from workers.merging.inputs import Inputs, Tile
 
 _BINS = 1 << 16
-_FEW = 256
+_FEW = 2048
 """Up to so many values of a tile are as well listed as counted; differences of bfloat16 take few values."""
 _LEAST_SAMPLE, _SAMPLE_SHARE, _LARGEST_SAMPLE = 1 << 15, 1 / 24, 1 << 20
 _MARGIN = 0.3
@@ -138,7 +139,7 @@ def _within(
 
     def look(tile: Tile) -> list["_Found | None"]:
         return [
-            None if bracket is None else _Found.of(tile.start, _bits(found), bracket)
+            None if bracket is None else _Found.of(tile.start, found, bracket)
             for found, bracket in zip(values(tile), brackets, strict=True)
         ]
 
@@ -163,23 +164,20 @@ class _Found:
     """How often each occurs."""
 
     @classmethod
-    def of(cls, start: int, bits: Tensor, bracket: _Bracket) -> "_Found":
-        above, within = _compare(bits, bracket)
+    def of(cls, start: int, values: Tensor, bracket: _Bracket) -> "_Found":
+        sieve = kernels.sift if values.is_cpu else sift
+        above, within = sieve(values, bracket.low, bracket.high)
         if len(within) > _FEW:
             return cls(start, above, *np.unique(within, return_counts=True))
         return cls(start, above, within, np.ones(len(within), dtype=np.int64))
 
 
-def _compare(bits: Tensor, bracket: _Bracket) -> tuple[int, Numbers]:
-    """How many lie above the bracket, and those within."""
-    if not bits.is_cpu:
-        over = bits > bracket.high
-        within = torch.masked_select(bits, (bits >= bracket.low) ^ over)
-        return int(over.sum()), within.cpu().numpy()
-    # numpy, because torch is slow with booleans on a CPU.
-    numbers: Numbers = bits.numpy()
-    above = numbers > bracket.high
-    return int(np.count_nonzero(above)), numbers.compress((numbers >= bracket.low) ^ above)
+def sift(values: Tensor, low: int, high: int) -> tuple[int, Numbers]:
+    """How many magnitudes have bit patterns above `high`, and the patterns from `low` to `high`, in order."""
+    bits = _bits(values)
+    over = bits > high
+    within = torch.masked_select(bits, (bits >= low) ^ over)
+    return int(over.sum()), within.cpu().numpy()
 
 
 def _largest(tiles: Sequence[_Found], bracket: _Bracket, count: int) -> Largest | None:
@@ -221,4 +219,4 @@ def _bits(values: Tensor) -> Tensor:
 
 
 def _from_bits(bits: int) -> float:
-    return float(torch.tensor(bits, dtype=torch.int32).view(torch.float32))
+    return float(np.int32(bits).view(np.float32))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from service.contracts.methods.parameters import OutlierModel, RankedModel, SparseModel
-from workers.merging.counter_random import coin
+from workers.merging.coins import coin, keep_at_random
 from workers.merging.inputs import Inputs, Tile
 from workers.merging.largest import largest
 from workers.merging.task_vectors import Sparsifier
@@ -48,7 +48,7 @@ def drop_random(inputs: Inputs, models: Sequence[SparseModel]) -> Sparsifier:
 
     def drop(tile: Tile, vectors: list[Tensor]) -> list[Tensor]:
         return [
-            vector if model.density >= 1 else vector.mul_(coin(key, tile.offset, model.density, vector))
+            vector if model.density >= 1 else keep_at_random(vector, key, tile.offset, model.density)
             for vector, model, key in zip(vectors, models, inputs.keys, strict=True)
         ]
 

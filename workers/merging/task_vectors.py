@@ -7,6 +7,7 @@ from torch import Tensor
 
 from service.contracts.methods.parameters import SparseModel, TaskVectorParameters
 from workers.merging.inputs import Inputs, Tile, TileFunction
+from workers.merging.sign_election import elected_sum
 
 Sparsifier = Callable[[Tile, list[Tensor]], list[Tensor]]
 """From a tile and its task vectors to the vectors with entries set to zero; may write into them."""
@@ -23,12 +24,40 @@ def merge_task_vectors(
     """The family of task arithmetic: thin out, rescale if asked to, add up, elect signs if asked to."""
     rescale = parameters.rescale and any(model.density < 1 for model in models)
     return add_up(
-        l1_rescaled(inputs, sparsify) if rescale else sparsify,
+        sparsify,
         [model.weight for model in models],
-        normalize=parameters.normalize,
-        scale=parameters.lambda_,
+        scales=_l1_scales(inputs, sparsify) if rescale else [1.0] * len(models),
+        parameters=parameters,
         elect=elect,
     )
+
+
+def add_up(
+    sparsify: Sparsifier,
+    weights: Sequence[float],
+    *,
+    scales: Sequence[float],
+    parameters: TaskVectorParameters,
+    elect: bool,
+) -> TileFunction:
+    """base + lambda * the sum of weight * scale * task vector, with `normalize` divided by the weights.
+
+    With `elect` an entry counts only where it agrees with the sign of the sum, and only the weights of those
+    that agree divide.
+    """
+    factors = [weight * scale for weight, scale in zip(weights, scales, strict=True)]
+
+    def merge(tile: Tile) -> Tensor:
+        assert tile.base is not None
+        sparse = sparsify(tile, tile.task_vectors())
+        mix = (
+            elected_sum(sparse, factors, weights, normalize=parameters.normalize)
+            if elect
+            else _plain_sum(sparse, factors, sum(weights) if parameters.normalize else 1.0)
+        )
+        return torch.add(tile.base, mix, alpha=parameters.lambda_)
+
+    return merge
 
 
 def keep_all(tile: Tile, vectors: list[Tensor]) -> list[Tensor]:
@@ -36,10 +65,10 @@ def keep_all(tile: Tile, vectors: list[Tensor]) -> list[Tensor]:
     return vectors
 
 
-def l1_rescaled(inputs: Inputs, sparsify: Sparsifier) -> Sparsifier:
-    """Scale each sparse task vector so that its L1 norm over the whole tensor is what it was.
+def _l1_scales(inputs: Inputs, sparsify: Sparsifier) -> list[float]:
+    """For each task vector what gives its sparse version the L1 norm that it has as a whole. Costs one pass.
 
-    Costs one pass. A vector whose norm is below 1e-7 before or after stays as it is.
+    1 for a vector whose norm is below 1e-7 before or after.
     """
 
     def norms(tile: Tile) -> list[tuple[float, float]]:
@@ -49,80 +78,14 @@ def l1_rescaled(inputs: Inputs, sparsify: Sparsifier) -> Sparsifier:
 
     tiles = list(inputs.map(norms))
     totals = [(sum(b for b, _ in column), sum(a for _, a in column)) for column in zip(*tiles, strict=True)]
-    scales = [before / after if min(before, after) > 1e-7 else 1.0 for before, after in totals]
-
-    def rescaled(tile: Tile, vectors: list[Tensor]) -> list[Tensor]:
-        return [vector * scale for vector, scale in zip(sparsify(tile, vectors), scales, strict=True)]
-
-    return rescaled
+    return [before / after if min(before, after) > 1e-7 else 1.0 for before, after in totals]
 
 
-def add_up(
-    sparsify: Sparsifier, weights: Sequence[float], *, normalize: bool, scale: float, elect: bool
-) -> TileFunction:
-    """base + scale * the weighted sum, with `normalize` divided by the weights.
-
-    With `elect` an entry counts only where it agrees with the sign of the sum (TIES, eq. 4-5), and only the
-    weights of those that agree divide.
-    """
-
-    def merge(tile: Tile) -> Tensor:
-        assert tile.base is not None
-        sparse = sparsify(tile, tile.task_vectors())
-        weighted = [vector.mul_(weight) for vector, weight in zip(sparse, weights, strict=True)]
-        mix = (
-            _elected_sum(weighted, weights, normalize=normalize)
-            if elect
-            else _plain_sum(weighted, weights, normalize=normalize)
-        )
-        return torch.add(tile.base, mix, alpha=scale)
-
-    return merge
-
-
-def _plain_sum(weighted: Sequence[Tensor], weights: Sequence[float], *, normalize: bool) -> Tensor:
-    total = sum(weights)
-    result = _sum(weighted)
-    return result.div_(total) if normalize and abs(total) >= 1e-8 else result
-
-
-def _elected_sum(weighted: Sequence[Tensor], weights: Sequence[float], *, normalize: bool) -> Tensor:
-    agreeing, sign = in_elected_direction(weighted)
-    result = _sum(agreeing).mul_(sign)
-    return result.div_(_weights_present(agreeing, weights)) if normalize else result
-
-
-def in_elected_direction(vectors: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
-    """The entries times the sign of their sum, 0 where they disagree; and that sign, + for a sum of 0.
-
-    Writes into `vectors`. Floats all along, because torch is slow with booleans.
-    """
-    total = _sum(vectors)
-    sign = torch.ones_like(total).copysign_(total)
-    return [vector.mul_(sign).clamp_min_(0) for vector in vectors], sign
-
-
-def weighted_mean(vectors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """Entry by entry, of the vectors that are not zero there."""
-    divisor = _weights_present(vectors, weights)
-    weighted = [vector * weight for vector, weight in zip(vectors, weights, strict=True)]
-    return _sum(weighted).div_(divisor)
-
-
-def _weights_present(vectors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """Entry by entry the sum of the weights whose vectors are positive there; 1 where that is 0."""
-    total = _sum([vector.sign().mul_(weight) for vector, weight in zip(vectors, weights, strict=True)])
-    is_zero = total.sign().abs_().neg_().add_(1)
-    return total.add_(is_zero)
-
-
-def _sum(vectors: Sequence[Tensor]) -> Tensor:
-    if len(vectors) == 1:
-        return vectors[0].clone()
-    result = vectors[0] + vectors[1]
-    for vector in vectors[2:]:
-        result += vector
-    return result
+def _plain_sum(vectors: Sequence[Tensor], factors: Sequence[float], divisor: float) -> Tensor:
+    result = vectors[0].mul_(factors[0])
+    for vector, factor in zip(vectors[1:], factors[1:], strict=True):
+        result.add_(vector, alpha=factor)
+    return result.div_(divisor) if abs(divisor) >= 1e-8 else result
 
 
 def _l1_norm(vector: Tensor) -> float:

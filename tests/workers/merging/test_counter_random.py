@@ -2,7 +2,7 @@
 
 import torch
 
-from workers.merging.counter_random import bits, coin, key_of
+from workers.merging.counter_random import bits, key_of
 
 CPU = torch.device("cpu")
 COUNT = 1_000_000
@@ -17,9 +17,6 @@ def test_any_stretch_of_the_sequence_can_be_had() -> None:
     whole = bits(7, 0, 101, CPU)
     for offset, count in ((0, 1), (1, 1), (1, 50), (2, 99), (33, 68)):
         assert torch.equal(bits(7, offset, count, CPU), whole[offset : offset + count])
-        assert torch.equal(
-            coin(7, offset, 0.5, torch.empty(count)), coin(7, 0, 0.5, torch.empty(101))[offset:][:count]
-        )
 
 
 def test_numbers_are_evenly_spread() -> None:
@@ -33,9 +30,3 @@ def test_neighbours_and_keys_have_nothing_to_do_with_each_other() -> None:
     others = [numbers(*key) - 0.5 for key in ((1, "w", "a"), (0, "v", "a"), (0, "w", "b"))]
     for other in (*others, first.roll(1), first.roll(2), first.roll(1000)):
         assert abs(float((first * other).mean())) * 12 < 5 / COUNT**0.5
-
-
-def test_coins_win_as_often_as_they_should() -> None:
-    for probability in (0.0, 0.1, 0.5, 0.999):
-        share = float(coin(3, 0, probability, torch.empty(1000, 1000)).mean())
-        assert abs(share - probability) <= 5 * (probability * (1 - probability) / COUNT) ** 0.5

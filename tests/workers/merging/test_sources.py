@@ -96,9 +96,12 @@ def test_intermediates_take_no_memory_to_speak_of(tmp_path: Path) -> None:
     assert weights.keys() == {"base", "a", "b"}
     (tmp_path / "out").mkdir()
     writer = CheckpointWriter(tmp_path / "out", shards_of(plan.tasks), {})
-    before, peak = anonymous_bytes(), 0
-    for _ in merge(plan, weights, allocate=writer.allocate, threads=2):
-        peak = max(peak, anonymous_bytes())
+    before, peak = 0, 0
+    # Twice, since the first merge also loads code.
+    for _ in range(2):
+        before, peak = anonymous_bytes(), 0
+        for _ in merge(plan, weights, allocate=writer.allocate, threads=2):
+            peak = max(peak, anonymous_bytes())
     assert peak - before < 16e6
 
 

@@ -9,7 +9,8 @@ from service.contracts.methods.sce import Parameters
 from service.contracts.methods.spec import NoParameters
 from workers.merging.inputs import Inputs, Tile, TileFunction
 from workers.merging.largest import largest
-from workers.merging.task_vectors import Sparsifier, in_elected_direction, keep_all, weighted_mean
+from workers.merging.sign_election import in_elected_direction, weighted_mean
+from workers.merging.task_vectors import Sparsifier, keep_all
 
 
 def sce(inputs: Inputs, parameters: Parameters, models: Sequence[NoParameters]) -> TileFunction:

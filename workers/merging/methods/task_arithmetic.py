@@ -11,10 +11,5 @@ def task_arithmetic(
     inputs: Inputs, parameters: Parameters, models: Sequence[ModelParameters]
 ) -> TileFunction:
     """Base plus the weighted sum of the task vectors."""
-    return add_up(
-        keep_all,
-        [model.weight for model in models],
-        normalize=parameters.normalize,
-        scale=parameters.lambda_,
-        elect=False,
-    )
+    weights = [model.weight for model in models]
+    return add_up(keep_all, weights, scales=[1.0] * len(models), parameters=parameters, elect=False)
