@@ -1,11 +1,14 @@
 """The model store: immutable folders, each the record of one model.
 
     models/<id>/    Hugging Face layout and manifest.json, present only when complete
+    virtual/<id>/   the same without weights: a merge that is computed whenever an engine loads it
     aliases/<name>  one line, the id
     staging/<work>/ work under way
 
 A model is written into staging, its manifest last, everything synced, and renamed into place: it is there
 whole or not at all. Ids follow from recipe or content, so committing the same model twice is harmless.
+A virtual model that gets written keeps its folder in virtual/, hidden by the one in models/: there is no
+moment without the model, and an engine that is just reading the virtual one can go on.
 """
 
 import logging
@@ -27,8 +30,9 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._models, self._aliases, self._staging = root / "models", root / "aliases", root / "staging"
-        for folder in (self._models, self._aliases, self._staging):
+        self._models, self._virtual = root / "models", root / "virtual"
+        self._aliases, self._staging = root / "aliases", root / "staging"
+        for folder in (self._models, self._virtual, self._aliases, self._staging):
             folder.mkdir(parents=True, exist_ok=True)
 
     def stage(self, work: str) -> Path:
@@ -55,21 +59,30 @@ class Store:
         for path in staging.iterdir():
             _sync(path)
         _sync(staging)
-        target = self.path(manifest.id)
+        root = self._virtual if manifest.virtual else self._models
+        target = root / manifest.id
         try:
             staging.rename(target)
         except OSError:
-            if not self.has(manifest.id):
+            if not (target / MANIFEST).is_file():
                 raise
             shutil.rmtree(staging, ignore_errors=True)
-        _sync(self._models)
+        _sync(root)
         return target
 
     def path(self, model_id: str) -> Path:
+        """The model's folder: the written one if there is one."""
+        if not self.written(model_id) and (self._virtual / model_id / MANIFEST).is_file():
+            return self._virtual / model_id
         return self._models / model_id
 
     def has(self, model_id: str) -> bool:
+        """Whether the model is there, written or virtual."""
         return (self.path(model_id) / MANIFEST).is_file()
+
+    def written(self, model_id: str) -> bool:
+        """Whether the model is there with its weights."""
+        return (self._models / model_id / MANIFEST).is_file()
 
     def manifest(self, model_id: str) -> Manifest:
         """Raises FileNotFoundError."""
@@ -77,11 +90,12 @@ class Store:
 
     def manifests(self) -> Iterator[Manifest]:
         """Of every model; one whose manifest is damaged is left out."""
-        for path in sorted(self._models.glob(f"*/{MANIFEST}")):
+        found = [*self._models.glob(f"*/{MANIFEST}"), *self._virtual.glob(f"*/{MANIFEST}")]
+        for model_id in sorted({path.parent.name for path in found}):
             try:
-                yield self.manifest(path.parent.name)
+                yield self.manifest(model_id)
             except (OSError, ValueError) as error:
-                log.error("model %s is left out, its manifest can't be read: %s", path.parent.name, error)
+                log.error("model %s is left out, its manifest can't be read: %s", model_id, error)
 
     def set_alias(self, name: str, model_id: str) -> None:
         """Point `name` at the model, atomically."""

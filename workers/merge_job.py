@@ -15,7 +15,7 @@ from service.recipes.stored import plan_stored
 from service.settings import Settings
 from service.sources.files import content_digest, hash_file
 from service.store import Store
-from workers.intact import check_intact
+from workers.intact import check_whole
 from workers.merging.model_folder import Computer, find_device, versions, write_model
 from workers.stored_merge import stored_merge
 from workers.watch import Watch
@@ -28,16 +28,16 @@ class DamagedSource(Exception):
 def run_merge(job: Job, staging: Path, store: Store, settings: Settings, watch: Watch) -> Manifest:
     """Make the model of `job` in `staging`, and publish it; one that is there already is returned as it is.
 
-    Raises Refused, DamagedSource, JobCancelled, and what write_model raises.
+    A virtual model is thereby written, under its id. Raises Refused, DamagedSource, JobCancelled, and what write_model raises.
     """
     recipe = validate_recipe(job.request["recipe"])
     seed = int(job.request["seed"])
     target = model_id(recipe, seed)
-    if store.has(target):
+    if store.written(target):
         return store.manifest(target)
     manifests = {ref: store.manifest(ref) for ref in recipe.references()}
     plan = plan_stored(recipe, store, seed)
-    _check_sources(manifests, store)
+    _check_sources(recipe, store)
     computer = Computer(find_device(settings.device), settings.merge_threads)
     written = write_model(staging, stored_merge(recipe, plan, store), computer, watch)
     files = {
@@ -49,13 +49,12 @@ def run_merge(job: Job, staging: Path, store: Store, settings: Settings, watch: 
     return store.manifest(target)
 
 
-def _check_sources(manifests: dict[str, Manifest], store: Store) -> None:
-    bases = {item.base: store.manifest(item.base) for item in manifests.values() if item.base}
-    for ref, manifest in (manifests | bases).items():
-        try:
-            check_intact(manifest, store.path(ref))
-        except ValueError as error:
-            raise DamagedSource(str(error)) from None
+def _check_sources(recipe: Recipe, store: Store) -> None:
+    try:
+        for ref in recipe.references():
+            check_whole(store, ref)
+    except ValueError as error:
+        raise DamagedSource(str(error)) from None
 
 
 def _describe(

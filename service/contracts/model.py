@@ -33,6 +33,8 @@ class Manifest(BaseModel):
     id: ModelId
     kind: ModelKind
     weights: WeightFormat = "checkpoint"
+    virtual: bool = False
+    """A merge that is planned and not written: it is computed whenever an engine loads it."""
     languages: list[str] = []
     objective: str | None = None
     license: str | None = None
@@ -45,8 +47,8 @@ class Manifest(BaseModel):
     warnings: list[FieldProblem] = []
     """What was passed over in the recipe."""
     seed: int | None = None
-    content_digest: str
-    """sha256 over the names and sha256s of the files: equal bytes, equal digest."""
+    content_digest: str | None
+    """sha256 over the names and sha256s of the files: equal bytes, equal digest. A virtual model has none."""
     device: str | None = None
     """Kind of device that computed a merge; results agree to the bit on one kind only."""
     versions: dict[str, str] = {}
@@ -64,6 +66,7 @@ class Model(BaseModel):
     id: ModelId
     kind: ModelKind
     weights: WeightFormat
+    virtual: bool = False
     name: str | None = None
     aliases: list[str] = []
     languages: list[str] = []
@@ -77,7 +80,7 @@ class Model(BaseModel):
     """What was passed over in the recipe."""
     seed: int | None = None
     remarks: dict[str, str] = {}
-    content_digest: str
+    content_digest: str | None
     size_bytes: int
     tensors: int
     created_at: datetime

@@ -14,6 +14,7 @@ def _unlike_an_id(name: str) -> str:
     return name
 
 
+ALIAS_LENGTH = 63
 ModelId = Annotated[str, StringConstraints(pattern=MODEL_ID_PATTERN)]
 PinnedReference = Annotated[str, StringConstraints(pattern=r"^m_[0-9a-f]{16}(\+m_[0-9a-f]{16})?$")]
 """A model, or a model with an adapter over it, by ids."""

@@ -1,12 +1,13 @@
-"""Everything between the text of a recipe and a job that can't fail for anything in that text."""
+"""Everything between a recipe as it was parsed and a job that can't fail for anything in it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from service.contracts.problem import FieldProblem, json_pointer
 from service.contracts.recipe import Recipe
 from service.recipes.digest import model_id, pin
-from service.recipes.parse import parse_recipe
+from service.recipes.parse import validate_recipe
 from service.recipes.plan import Plan
 from service.recipes.refusal import Refused, refuse
 from service.recipes.sections import sections
@@ -25,14 +26,15 @@ class Accepted:
 
 
 def accept(
-    text: bytes, seed: int, resolve: Callable[[str], str], store: Store, *, lenient: bool = False
+    document: Any, seed: int, resolve: Callable[[str], str], store: Store, *, lenient: bool = False
 ) -> Accepted:
-    """Parse, pin and plan. `resolve` turns a reference into an id or raises LookupError. Raises Refused.
+    """Check, pin and plan what was parsed. `resolve` turns a reference into an id or raises LookupError. Raises Refused.
 
     A lenient reader passes over unknown keys; `recipe.warnings` tells of them.
     """
-    recipe = parse_recipe(text, lenient=lenient)
+    recipe = validate_recipe(document, lenient=lenient)
     ids = _resolve(recipe, resolve)
+    _refuse_virtual(recipe, ids, store)
     bases = {id_: base for id_ in ids.values() if (base := store.manifest(id_).base)}
     pinned = pin(recipe, ids, bases, seed)
     _refuse_doubles(recipe, pinned)
@@ -58,6 +60,22 @@ def _resolve(recipe: Recipe, resolve: Callable[[str], str]) -> dict[str, str]:
     if problems:
         raise Refused(problems)
     return ids
+
+
+def _refuse_virtual(recipe: Recipe, ids: Mapping[str, str], store: Store) -> None:
+    """There are no weights of a virtual model to be read."""
+    virtual = {part for part, id_ in ids.items() if store.manifest(id_).virtual}
+    problems = [
+        FieldProblem(
+            pointer=json_pointer(*place),
+            detail=f"'{part}' is a virtual model: write it first, with POST /models/{ids[part]}/materialize",
+        )
+        for place, reference in recipe.all_mentions()
+        for part in recipe.outside(reference)
+        if part in virtual
+    ]
+    if problems:
+        raise Refused(problems)
 
 
 def _refuse_doubles(recipe: Recipe, pinned: Recipe) -> None:

@@ -1,5 +1,9 @@
 """Element types as safetensors headers name them."""
 
+from math import prod
+
+from service.contracts.model import TensorEntry
+
 ITEM_BYTES = {
     "F64": 8,
     "F32": 4,
@@ -18,3 +22,8 @@ HEADER_DTYPE = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 """From the names that recipes use."""
 DTYPE_NAME = {header: name for name, header in HEADER_DTYPE.items()}
 """Back to those names, which are torch's."""
+
+
+def nbytes(entry: TensorEntry) -> int:
+    """Of the tensor's data."""
+    return prod(entry.shape) * ITEM_BYTES[entry.dtype]

@@ -3,6 +3,7 @@
 from fastapi.responses import JSONResponse
 
 from service.contracts.job import Job
+from service.contracts.model import Model
 
 
 def accepted(job: Job) -> JSONResponse:
@@ -11,3 +12,8 @@ def accepted(job: Job) -> JSONResponse:
         status_code=202,
         headers={"Location": f"/jobs/{job.id}", "Retry-After": "1"},
     )
+
+
+def done_or_accepted(result: Job | Model) -> JSONResponse:
+    """200 with the model that is there, else 202 with the job that makes it."""
+    return accepted(result) if isinstance(result, Job) else JSONResponse(result.model_dump(mode="json"))

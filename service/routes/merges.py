@@ -1,50 +1,42 @@
-"""Merges: a recipe in, a job out."""
+"""Merges: recipes in, jobs or virtual models out."""
 
-import shutil
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
+from pydantic import Field, TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
 from service.contracts.job import Job, JobPage
+from service.contracts.merges import MergeList, MergeRequest, PlanList, Submitted, SubmittedList
 from service.contracts.model import Model
-from service.contracts.names import AliasName
+from service.contracts.names import ALIAS_LENGTH, AliasName
 from service.contracts.plan import PlanSummary
 from service.contracts.recipe import MAX_DOCUMENTS, RecipeDocument
 from service.errors import ProblemError, no_such_cursor
+from service.merges import check_space, free_bytes, make
 from service.parts import Parts, Wired
 from service.queue import UnknownJob
-from service.recipes.accept import Accepted, accept
-from service.recipes.digest import canonical
+from service.recipes.accept import Accepted
 from service.recipes.parse import MAX_RECIPE_BYTES
-from service.routes.accepted import accepted
+from service.recipes.refusal import refuse
+from service.recipes.submission import Submission, accept_all, read_submission
+from service.routes.accepted import done_or_accepted
 
 router = APIRouter(tags=["merges"])
 
 _AT = "#/paths/~1merges/post/requestBody/content/application~1json/schema"
-_RECIPE = RecipeDocument.model_json_schema(ref_template=_AT + "/$defs/{model}")
+_Documents = Annotated[list[RecipeDocument], Field(min_length=2, max_length=MAX_DOCUMENTS)]
+_BODY: TypeAdapter[Any] = TypeAdapter(MergeRequest | MergeList | _Documents)
 _RECIPE_BODY = {
     "requestBody": {
         "required": True,
         "description": "A mergekit recipe, as YAML or JSON, naming registered models by id or alias; or a "
-        "list of them (in YAML: several documents), all but the last with a `name` that others refer to.",
+        "list of them (in YAML: several documents), all but the last with a `name` that others refer to. With "
+        "lists under `sweep` it stands for all their combinations; `recipes` takes several at once.",
         "content": {
             # The body is read by hand, for YAML, so that its schema is not among the document's components.
-            "application/json": {
-                "schema": {
-                    "$defs": _RECIPE.pop("$defs") | {"RecipeDocument": _RECIPE},
-                    "anyOf": [
-                        {"$ref": _AT + "/$defs/RecipeDocument"},
-                        {
-                            "type": "array",
-                            "items": {"$ref": _AT + "/$defs/RecipeDocument"},
-                            "minItems": 2,
-                            "maxItems": MAX_DOCUMENTS,
-                        },
-                    ],
-                }
-            },
+            "application/json": {"schema": _BODY.json_schema(ref_template=_AT + "/$defs/{model}")},
             "application/yaml": {"schema": {"$ref": _AT}},
         },
     }
@@ -56,19 +48,28 @@ _RECIPE_BODY = {
     status_code=202,
     response_model=None,
     openapi_extra=_RECIPE_BODY,
-    responses={200: {"model": Model | PlanSummary}, 202: {"model": Job}},
+    responses={
+        200: {"model": Model | PlanSummary | SubmittedList | PlanList},
+        202: {"model": Job | SubmittedList},
+    },
 )
 async def submit_merge(
     request: Request,
     parts: Wired,
-    name: Annotated[AliasName | None, Query(description="alias for the finished model")] = None,
+    name: Annotated[AliasName | None, Query(description="alias for the model")] = None,
     seed: Annotated[int, Query(ge=0, lt=2**63, description="for random methods")] = 0,
     dry_run: Annotated[bool, Query(description="only plan")] = False,
     lenient: Annotated[bool, Query(description="warn of unknown keys instead of refusing them")] = False,
+    materialize: Annotated[
+        bool | None, Query(description="false: register a virtual model; may stand in the body instead")
+    ] = None,
 ) -> JSONResponse:
-    """202 with the job; 200 with the model if this recipe has been built; 422 if it can't work."""
+    """202 with the job; 200 with the model if it has been built, or is virtual; 422 if it can't work.
+
+    Several recipes are all taken or all refused; 202 if any of them has a job.
+    """
     text = await _read_body(request)
-    return await run_in_threadpool(_submit, parts, text, name, seed, dry_run, lenient)
+    return await run_in_threadpool(_submit, parts, text, name, seed, dry_run, lenient, materialize)
 
 
 @router.get("/merges")
@@ -93,33 +94,66 @@ async def _read_body(request: Request) -> bytes:
 
 
 def _submit(
-    parts: Parts, text: bytes, name: str | None, seed: int, dry_run: bool, lenient: bool
+    parts: Parts,
+    text: bytes,
+    name: str | None,
+    seed: int,
+    dry_run: bool,
+    lenient: bool,
+    materialize: bool | None,
 ) -> JSONResponse:
-    merge = accept(text, seed, parts.registry.resolve, parts.store, lenient=lenient)
-    free = shutil.disk_usage(parts.store.root).free
-    exists = parts.store.has(merge.model_id)
+    submission = read_submission(text)
+    merges = accept_all(submission, seed, parts.registry.resolve, parts.store, lenient)
     if dry_run:
-        return JSONResponse(_summarise(merge, exists, free).model_dump())
-    if exists:
-        parts.registry.add(parts.store.manifest(merge.model_id), [name] if name else [])
-        model = parts.registry.get(merge.model_id)
-        told = model.model_copy(update={"warnings": list(merge.recipe.warnings)})
-        return JSONResponse(told.model_dump(mode="json"))
-    needed = merge.plan.bytes_written
-    if free < needed:
-        raise ProblemError(
-            507, "no-space", f"the result needs {needed} bytes; the store's disk has {free} free"
+        plans = PlanList(items=[_summarise(parts, merge) for merge in merges])
+        return JSONResponse((plans.items[0] if submission.single else plans).model_dump())
+    writing = submission.materialize if materialize is None else materialize
+    if writing is not False:
+        missing = {merge.model_id: merge.plan for merge in merges if not parts.store.written(merge.model_id)}
+        check_space(parts, sum(plan.bytes_written for plan in missing.values()))
+    names = [name] if submission.single else _numbered(name, len(merges))
+    results = [
+        make(parts, merge, own_name, writing is not False)
+        for merge, own_name in zip(merges, names, strict=True)
+    ]
+    if submission.single:
+        return done_or_accepted(results[0])
+    return _answer_all(submission, results, names)
+
+
+def _numbered(name: str | None, count: int) -> list[str | None]:
+    if name is None:
+        return [None] * count
+    names = [f"{name}-{number}" for number in range(1, count + 1)]
+    longest = ALIAS_LENGTH - len(f"-{count}")
+    if len(name) > longest:
+        raise refuse("name", detail=f"a name for {count} models has at most {longest} letters")
+    return [*names]
+
+
+def _answer_all(submission: Submission, results: list[Job | Model], names: list[str | None]) -> JSONResponse:
+    items = [
+        Submitted(
+            model=str(result.model) if isinstance(result, Job) else result.id,
+            name=name,
+            state="queued" if isinstance(result, Job) else "virtual" if result.virtual else "written",
+            job=result.id if isinstance(result, Job) else None,
+            varied=variant.varied,
+            warnings=[variant.locate(warning) for warning in result.warnings],
         )
-    request = {"recipe": canonical(merge.recipe), "seed": seed}
-    warnings = merge.recipe.warnings
-    return accepted(parts.jobs.submit("merge", request, model=merge.model_id, name=name, warnings=warnings))
+        for variant, result, name in zip(submission.variants, results, names, strict=True)
+    ]
+    queued = any(item.job for item in items)
+    return JSONResponse(
+        SubmittedList(items=items).model_dump(mode="json"), status_code=202 if queued else 200
+    )
 
 
-def _summarise(merge: Accepted, exists: bool, free: int) -> PlanSummary:
+def _summarise(parts: Parts, merge: Accepted) -> PlanSummary:
     plan = merge.plan
     return PlanSummary(
         model=merge.model_id,
-        exists=exists,
+        exists=parts.store.has(merge.model_id),
         method=plan.method,
         sources=list(plan.sources),
         base=merge.recipe.base_model,
@@ -130,6 +164,6 @@ def _summarise(merge: Accepted, exists: bool, free: int) -> PlanSummary:
         parameters=sum(task.numel for task in plan.tasks),
         bytes_read=plan.bytes_read,
         bytes_written=plan.bytes_written,
-        bytes_free=free,
+        bytes_free=free_bytes(parts),
         warnings=list(merge.recipe.warnings),
     )

@@ -1,4 +1,4 @@
-"""Models and aliases: import, list, show, point at."""
+"""Models and aliases: import, list, show, write out, point at."""
 
 from typing import Annotated
 
@@ -9,10 +9,11 @@ from service.contracts.job import Job
 from service.contracts.model import Alias, AliasTarget, ImportRequest, Model, ModelPage
 from service.contracts.names import AliasName
 from service.errors import no_such_cursor
+from service.merges import materialize
 from service.parts import Wired
 from service.recipes.refusal import refuse
 from service.registry import UnknownModel
-from service.routes.accepted import accepted
+from service.routes.accepted import accepted, done_or_accepted
 from service.sources.inspect import inspect_source
 
 router = APIRouter(tags=["models"])
@@ -57,6 +58,16 @@ def list_models(
 def get_model(reference: str, parts: Wired) -> Model:
     """By id or alias."""
     return parts.registry.get(reference)
+
+
+@router.post(
+    "/models/{reference}/materialize",
+    status_code=202,
+    responses={200: {"model": Model}, 202: {"model": Job}},
+)
+def materialize_model(reference: str, parts: Wired) -> JSONResponse:
+    """Write a virtual model out, under its id: 202 with the job; 200 with the model if it is written."""
+    return done_or_accepted(materialize(parts, reference))
 
 
 @router.put("/aliases/{name}")

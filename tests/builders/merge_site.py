@@ -1,6 +1,5 @@
 """A place to merge with real processes: an append-only Redis, a store with random models, merge workers."""
 
-import json
 import os
 import signal
 import subprocess
@@ -77,7 +76,7 @@ class MergeSite:
 
     def submit(self, recipe: dict[str, Any], name: str | None = None) -> Job:
         """As POST /merges does."""
-        merge = accept(json.dumps(recipe).encode(), 0, self.registry.resolve, self.store)
+        merge = accept(recipe, 0, self.registry.resolve, self.store)
         request = {"recipe": canonical(merge.recipe), "seed": 0}
         return self.jobs.submit("merge", request, model=merge.model_id, name=name)
 

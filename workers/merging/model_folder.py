@@ -19,9 +19,9 @@ import torch
 from service.contracts.model import FileEntry
 from service.contracts.recipe import Recipe
 from service.recipes.digest import NUMERICS, canonical
-from service.recipes.merged_config import merged_config
 from service.recipes.plan import Plan
-from service.sources.checkpoint import CARRIED, CONFIG, inspect_checkpoint
+from service.recipes.result_files import lay_out_files
+from service.sources.checkpoint import inspect_checkpoint
 from workers.merging.checkpoint import SHARD_BYTES, CheckpointWriter, Shard, shards_of, write_index
 from workers.merging.engine import merge
 from workers.merging.finished_shards import FinishedShard, forget_records, record_finished, take_over
@@ -114,7 +114,7 @@ def write_model(folder: Path, what: Merge, computer: Computer, progress: Progres
     finished |= _write_weights(folder, missing, metadata, what, computer, progress, remarks)
     remarks = {task.name: remarks[task.name] for task in what.plan.tasks if task.name in remarks} | remarks
     write_index(folder, shards)
-    _carry_files(folder, what)
+    lay_out_files(what.plan, what.folders.__getitem__, folder, shutil.copyfile)
     (folder / _RECIPE).write_text(what.recipe_text)
     (folder / _CARD).write_text(_card(what, computer.device, remarks).text())
     forget_records(folder)
@@ -205,17 +205,6 @@ class _Recorder:
         if self._stopped.is_set():
             raise InterruptedError
         self._check()
-
-
-def _carry_files(folder: Path, what: Merge) -> None:
-    """Config and tokenizer of the donor; the config says what the weights are now."""
-    donor = what.folders[what.plan.stored_donor]
-    for name in CARRIED:
-        if (donor / name).is_file():
-            shutil.copyfile(donor / name, folder / name)
-    configs = {model: json.loads((what.folders[model] / CONFIG).read_text()) for model in what.plan.configs}
-    config = merged_config(configs, what.plan)
-    (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def _card(what: Merge, device: str, remarks: Mapping[str, str]) -> Card:

@@ -15,10 +15,10 @@ from service.engines.board import EngineBoard
 from service.engines.schedule import Need
 from service.settings import Settings
 from service.store import Store
-from workers.intact import check_intact
+from workers.intact import check_contents, check_whole
 from workers.serving.heartbeat import Heartbeat
 from workers.serving.memory import used
-from workers.serving.vllm_server import BrokenModel, EngineFailed, VllmServer, is_cpu_build
+from workers.serving.vllm_server import BrokenModel, EngineFailed, RefusedLoad, VllmServer, is_cpu_build
 
 log = logging.getLogger("polymerge.serve_worker")
 
@@ -105,7 +105,7 @@ class PooledEngine:
     def _start(self, model: str) -> None:
         began = time.monotonic()
         try:
-            self._check(model)
+            check_whole(self._store, model, check_contents)
             self._server.start(self._store.path(model), self._stopping.is_set)
         except (OSError, ValueError, EngineFailed) as error:
             self._fail(model, error)
@@ -119,16 +119,21 @@ class PooledEngine:
     def _swap(self, model: str) -> None:
         try:
             # Before the engine is touched: the model that it has stays, if the new one is damaged.
-            self._check(model)
+            check_whole(self._store, model, check_contents)
         except (OSError, ValueError) as error:
             self._fail(model, error)
             return
         if not self._drain(model):
             return
+        before = self.record.model
         self._tell(state="loading", model=model, next_model=None, ready_at=None)
         began = time.monotonic()
         try:
             self._server.swap(self._store.path(model))
+        except RefusedLoad as error:
+            self._fail(model, error)
+            kept = before if before != model else None
+            self._tell(state="ready" if kept else "idle", model=kept, ready_at=datetime.now(UTC))
         except BrokenModel as error:
             self._fail(model, error)
             self._tell(state="idle", model=None, ready_at=datetime.now(UTC))
@@ -212,12 +217,6 @@ class PooledEngine:
         self._server.stop()
         self.gone = True
         self._quietly(lambda: self._beat.withdraw(self.id))
-
-    def _check(self, model: str) -> None:
-        """Raises OSError or ValueError when a file of the model, or of an adapter's base, is damaged."""
-        for part in (model, self._store.manifest(model).base):
-            if part:
-                check_intact(self._store.manifest(part), self._store.path(part))
 
     def _tell(self, **changes: object) -> None:
         """Change the record; with Redis away, the next heartbeat publishes it."""

@@ -1,18 +1,31 @@
-"""The load format `polymerge`: vLLM reads models of the store, adapters included, at start and on reload."""
+"""The load format `polymerge`: vLLM reads models of the store at start and on reload, whatever their form.
+
+A checkpoint is read, an adapter's product is added to its base, and a virtual model is merged from its
+sources: nothing of that is written anywhere.
+"""
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from vllm.config import ModelConfig
 from vllm.model_executor.model_loader import register_model_loader
 from vllm.model_executor.model_loader.base_loader import BaseModelLoader
 
+from service.contracts.model import Manifest
+from service.recipes.refusal import Refused
+from service.settings import Settings
+from service.store import Store
+from workers.merging.engine import NotFinite
 from workers.merging.weights import whole_tensor
 from workers.open_model import open_model, read_manifest
+from workers.serving.refusal import mark
+from workers.virtual import merged_tensors
 
 LOAD_FORMAT = "polymerge"
 _HEAD = "lm_head.weight"
@@ -39,28 +52,61 @@ class StoreLoader(BaseModelLoader):
 
     def load_weights(self, model: VllmModel, model_config: ModelConfig) -> None:
         """Raises ValueError when a parameter of the model is in no file: it would stay uninitialised."""
-        loaded = model.load_weights(self.get_all_weights(model_config, model))
+        with _refusing():
+            loaded = model.load_weights(_stream(model_config))
         missing = {name for name, _ in model.named_parameters()} - set(loaded)
         if missing:
             raise ValueError(f"{model_config.model} lacks weights for {', '.join(sorted(missing)[:5])}")
 
     def get_all_weights(self, model_config: ModelConfig, model: VllmModel) -> Iterator[tuple[str, Tensor]]:
-        """(name, tensor in the engine's dtype), layer by layer; a tied head is named beside its embedding."""
-        tied = bool(getattr(model_config.hf_text_config, "tie_word_embeddings", False))
-        return stream(Path(model_config.model), model_config.dtype, tied)
+        """What a reload reads: all of it is there before the first tensor is given out.
+
+        vLLM asks for this before it takes its weights apart, so that a merge that fails leaves the engine as
+        it was. Files are mapped; what is computed takes memory until the reload is over.
+        """
+        with _refusing():
+            return iter(list(_stream(model_config)))
 
 
 def stream(folder: Path, dtype: torch.dtype, tied: bool) -> Iterator[tuple[str, Tensor]]:
-    """Raises ValueError when the head is tied to an embedding that has no known name."""
-    weights = open_model(folder)
-    table = read_manifest(folder).tensors
-    embedding = None if _HEAD in table or not tied else _embedding(table)
-    for name in sorted(table, key=_natural):
-        tensor = whole_tensor(weights, name, tuple(table[name].shape), dtype)
+    """(name, tensor in `dtype`), layer by layer; a tied head is named beside its embedding.
+
+    Raises ValueError when the head is tied to an embedding that has no known name, and what a merge raises.
+    """
+    manifest = read_manifest(folder)
+    embedding = None if _HEAD in manifest.tensors or not tied else _embedding(manifest.tensors)
+    for name, tensor in _tensors(folder, manifest, dtype):
         yield name, tensor
         if name == embedding:
             # On a CPU vLLM packs the tied head into a copy of its own, which keeps the old weights otherwise.
             yield _HEAD, tensor
+
+
+def _stream(model_config: ModelConfig) -> Iterator[tuple[str, Tensor]]:
+    tied = bool(getattr(model_config.hf_text_config, "tie_word_embeddings", False))
+    return stream(Path(model_config.model), model_config.dtype, tied)
+
+
+def _tensors(folder: Path, manifest: Manifest, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+    # vLLM buffers a layer until it has all of it, so layers must stay together.
+    names = sorted(manifest.tensors, key=_natural)
+    if manifest.virtual:
+        store = Store(folder.parents[1])
+        for name, tensor in merged_tensors(store, manifest, names, Settings.from_environment()):
+            yield name, tensor.to(dtype)
+        return
+    weights = open_model(folder)
+    for name in names:
+        yield name, whole_tensor(weights, name, tuple(manifest.tensors[name].shape), dtype)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Whatever is wrong with the model, as what the serve worker will recognise."""
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError, Refused, NotFinite) as error:
+        raise ValueError(mark(str(error))) from error
 
 
 def _embedding(names: Iterable[str]) -> str:
@@ -71,5 +117,5 @@ def _embedding(names: Iterable[str]) -> str:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """Layer 2 before layer 10; vLLM buffers a layer until it has all of it, so layers must stay together."""
+    """Layer 2 before layer 10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]

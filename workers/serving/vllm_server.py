@@ -19,6 +19,7 @@ import httpx2
 from service.context import positions
 from service.engines.keys import SERVED_NAME
 from service.settings import Settings
+from workers.serving.refusal import refusal_in
 from workers.serving.vllm_plugin import LAUNCHED_BY
 
 _LOAD_FORMAT = "polymerge"
@@ -29,6 +30,10 @@ _DRAIN_SECONDS = 60.0
 
 class EngineFailed(Exception):
     """vLLM did not start, did not take the weights, or failed the canary; the text is what it said."""
+
+
+class RefusedLoad(EngineFailed):
+    """The model's weights can't be read or computed: they were not touched in the engine."""
 
 
 class BrokenModel(EngineFailed):
@@ -44,6 +49,7 @@ class VllmServer:
         self.max_model_len: int | None = None
         self._settings = settings
         self._log = settings.data / "logs" / "engines" / f"{name}.log"
+        self._log_start = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._http = httpx2.Client(base_url=self.url, trust_env=False, timeout=30.0)
 
@@ -80,11 +86,15 @@ class VllmServer:
         self._ask("/resume")
 
     def start(self, folder: Path, interrupted: Callable[[], bool]) -> None:
-        """Serve the model in `folder`: returns when it answers, or once interrupted. Raises EngineFailed."""
+        """Serve the model in `folder`: returns when it answers, or once interrupted.
+
+        Raises RefusedLoad when its weights can't be read or computed, EngineFailed for anything else.
+        """
         self.stop()
         self.max_model_len = min(self._settings.max_model_len, positions(folder))
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as log:
+            self._log_start = log.tell()
             self._process = subprocess.Popen(
                 self._command(folder), stdout=log, stderr=log, env=self._environment(), start_new_session=True
             )
@@ -93,6 +103,7 @@ class VllmServer:
             if interrupted():
                 return
             if not self.alive:
+                _raise_refused(self._said())
                 raise EngineFailed(f"vLLM did not start: {self._last_error()} (see {self._log.name})")
             if time.monotonic() > deadline:
                 raise EngineFailed(f"vLLM did not start within {self._settings.engine_start_seconds:.0f} s")
@@ -100,15 +111,19 @@ class VllmServer:
         self._check_answer()
 
     def swap(self, folder: Path) -> None:
-        """Give the running engine the weights in `folder`, which must fit it. Raises EngineFailed.
+        """Give the running engine the weights in `folder`, which must fit it.
 
-        After BrokenModel it takes other weights. After another failure they are in no defined state: the
-        server must be stopped.
+        After RefusedLoad it has the weights that it had, after BrokenModel it takes others. After another
+        failure they are in no defined state: the server must be stopped.
         """
         # Pausing waits for what still runs and clears the prefix cache, which reloading does not.
         self._ask("/pause?mode=wait", timeout=_DRAIN_SECONDS)
         reload = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
-        self._ask("/collective_rpc", reload, timeout=self._settings.engine_start_seconds)
+        try:
+            self._ask("/collective_rpc", reload, timeout=self._settings.engine_start_seconds)
+        except RefusedLoad:
+            self._ask("/resume")
+            raise
         self._ask("/resume")
         self._check_answer()
 
@@ -144,6 +159,7 @@ class VllmServer:
         except httpx2.HTTPError as error:
             raise EngineFailed(f"vLLM broke off at {route}: {type(error).__name__}") from error
         if response.status_code != 200:
+            _raise_refused(response.text)
             raise EngineFailed(f"vLLM refused {route}: {response.text[:300]}")
         return response.json() if response.content else None
 
@@ -184,11 +200,24 @@ class VllmServer:
             ours["TORCH_COMPILE_DISABLE"] = "1"
         return {**os.environ, **ours}
 
+    def _said(self) -> str:
+        """The log since the last start."""
+        with self._log.open(errors="replace") as log:
+            log.seek(self._log_start)
+            return log.read()
+
     def _last_error(self) -> str:
         """The last line of the log that names an error."""
-        lines = self._log.read_text(errors="replace").splitlines()[-200:]
+        lines = self._said().splitlines()[-200:]
         errors = [line for line in lines if "Error" in line]
         return (errors or lines or ["nothing in its log"])[-1].strip()[-300:]
+
+
+def _raise_refused(text: str) -> None:
+    """Raises RefusedLoad if that is what the text tells of."""
+    reason = refusal_in(text)
+    if reason is not None:
+        raise RefusedLoad(reason)
 
 
 def is_cpu_build() -> bool:

@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from service.recipes.accept import Accepted, accept
+from service.recipes.document import load_document
 from service.recipes.refusal import Refused
 from service.store import Store
 from tests.workers.serving.models import add_model
@@ -50,7 +51,7 @@ Accept = Callable[..., Accepted]
 def accepted(store: Store) -> Accept:
     def accept_it(recipe: Any, seed: int = 0) -> Accepted:
         text = recipe if isinstance(recipe, str) else json.dumps(recipe)
-        return accept(text.encode(), seed, resolve, store)
+        return accept(load_document(text), seed, resolve, store)
 
     return accept_it
 

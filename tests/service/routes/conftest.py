@@ -41,6 +41,10 @@ class Gateway:
         return Store(self.settings.store_root)
 
     @property
+    def registry(self) -> Registry:
+        return Registry(self.store, self.redis)
+
+    @property
     def jobs(self) -> JobQueue:
         return JobQueue(self.redis)
 

@@ -44,12 +44,14 @@ def test_it_is_valid_and_every_reference_resolves(document: dict[str, Any]) -> N
 
 def test_a_recipe_is_described_as_it_is_written(document: dict[str, Any]) -> None:
     content = document["paths"]["/merges"]["post"]["requestBody"]["content"]
-    schema = content["application/json"]["schema"]
+    body = content["application/json"]["schema"]
+    assert look_up(document, content["application/yaml"]["schema"]["$ref"]) == body
+    one, several, documents = body["anyOf"]
+    recipe = look_up(document, one["$ref"])
 
-    assert look_up(document, content["application/yaml"]["schema"]["$ref"]) == schema
-    alone, listed = schema["anyOf"]
-    assert listed["items"] == alone
-    recipe = look_up(document, alone["$ref"])
+    assert {"sweep", "materialize"} <= recipe["properties"].keys()
+    assert {"recipes", "materialize"} == look_up(document, several["$ref"])["properties"].keys()
+    assert look_up(document, documents["items"]["$ref"])["properties"].keys() < recipe["properties"].keys()
     assert {"merge_method", "models", "slices", "base_model", "parameters", "dtype"} <= recipe[
         "properties"
     ].keys()

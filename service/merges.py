@@ -1,0 +1,50 @@
+"""Accepted recipes become jobs or virtual models."""
+
+import shutil
+
+from service.contracts.job import Job
+from service.contracts.model import Model
+from service.errors import ProblemError
+from service.parts import Parts
+from service.recipes.accept import Accepted
+from service.recipes.digest import canonical
+from service.recipes.dtypes import nbytes
+from service.virtual import register_virtual
+
+
+def free_bytes(parts: Parts) -> int:
+    """On the store's disk."""
+    return shutil.disk_usage(parts.store.root).free
+
+
+def check_space(parts: Parts, needed: int) -> None:
+    """Raises ProblemError if `needed` bytes don't fit on the store's disk."""
+    free = free_bytes(parts)
+    if free < needed:
+        detail = f"the result needs {needed} bytes; the store's disk has {free} free"
+        raise ProblemError(507, "no-space", detail)
+
+
+def make(parts: Parts, merge: Accepted, name: str | None, materialize: bool) -> Job | Model:
+    """The model, if it is there in a form that will do or can be virtual; else the job that writes it."""
+    written = parts.store.written(merge.model_id)
+    if not written and materialize:
+        request = {"recipe": canonical(merge.recipe), "seed": merge.seed}
+        warnings = merge.recipe.warnings
+        return parts.jobs.submit("merge", request, model=merge.model_id, name=name, warnings=warnings)
+    if not written:
+        register_virtual(parts.store, merge)
+    parts.registry.add(parts.store.manifest(merge.model_id), [name] if name else [])
+    model = parts.registry.get(merge.model_id)
+    return model.model_copy(update={"warnings": list(merge.recipe.warnings)})
+
+
+def materialize(parts: Parts, reference: str) -> Job | Model:
+    """Have a virtual model written under its id; one that is written is returned. Raises UnknownModel."""
+    model = parts.registry.get(reference)
+    manifest = parts.store.manifest(model.id)
+    if not manifest.virtual:
+        return model
+    check_space(parts, sum(nbytes(entry) for entry in manifest.tensors.values()))
+    request = {"recipe": manifest.recipe, "seed": manifest.seed}
+    return parts.jobs.submit("merge", request, model=model.id, warnings=manifest.warnings)

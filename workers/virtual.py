@@ -1,0 +1,48 @@
+"""Computes the weights of a virtual model: its recipe, run again on its sources."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from service.contracts.model import Manifest
+from service.recipes.parse import validate_recipe
+from service.recipes.stored import plan_stored
+from service.settings import Settings
+from service.store import Store
+from workers.merging.engine import merge
+from workers.merging.model_folder import find_device
+from workers.open_model import open_model
+
+
+def merged_tensors(
+    store: Store, manifest: Manifest, names: Sequence[str], settings: Settings
+) -> Iterator[tuple[str, Tensor]]:
+    """(name, tensor) in the order of `names`, to the bit what a merge job writes under the same id.
+
+    Raises Refused, OSError or SafetensorError for sources that are not as they were, and NotFinite.
+    """
+    recipe = validate_recipe(manifest.recipe)
+    plan = plan_stored(recipe, store, manifest.seed or 0)
+    by_name = {task.name: task for task in plan.tasks}
+    ordered = replace(plan, tasks=tuple(by_name[name] for name in names))
+    weights = {ref: open_model(store.path(ref)) for ref in plan.models}
+    with _on_all_cores():
+        yield from merge(
+            ordered, weights, threads=settings.merge_threads, device=find_device(settings.device)
+        )
+
+
+@contextmanager
+def _on_all_cores() -> Iterator[None]:
+    """vLLM ties its main thread to one core, and threads inherit that: lets them run where any of it may."""
+    bound = os.sched_getaffinity(0)
+    threads = [int(path.name) for path in Path("/proc/self/task").iterdir()]
+    os.sched_setaffinity(0, set().union(*(os.sched_getaffinity(thread) for thread in threads)))
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, bound)
