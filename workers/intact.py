@@ -1,16 +1,21 @@
-"""Before a merge or an engine touches a model: are its files all there, as long as they were?
+"""Before a merge or an engine touches a model: are its files all there, as they were?
 
 A reload that breaks off halfway leaves the engine without weights, so that whatever can be known before is.
 """
 
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 from service.contracts.model import Manifest
+from service.sources.files import hash_file
 from service.store import Store
 
+Check = Callable[[Manifest, Path], None]
 
-def check_whole(store: Store, model_id: str) -> None:
-    """The model's files, and those of all that it is made of: an adapter's base, a virtual model's sources.
+
+def check_whole(store: Store, model_id: str, check: Check) -> None:
+    """`check` the model and all that it is made of: an adapter's base, a virtual model's sources.
 
     Raises ValueError naming the first file, or the model, that is missing or is not as it was.
     """
@@ -18,13 +23,13 @@ def check_whole(store: Store, model_id: str) -> None:
         manifest = store.manifest(model_id)
     except FileNotFoundError:
         raise ValueError(f"model {model_id} is gone from the store") from None
-    check_intact(manifest, store.path(model_id))
+    check(manifest, store.path(model_id))
     parts = manifest.sources if manifest.virtual else [manifest.base] if manifest.base else []
     for part in parts:
-        check_whole(store, part)
+        check_whole(store, part, check)
 
 
-def check_intact(manifest: Manifest, folder: Path) -> None:
+def check_sizes(manifest: Manifest, folder: Path) -> None:
     """Raises ValueError naming the first file that is missing or has another size than in the manifest."""
     for name, entry in manifest.files.items():
         path = folder / name
@@ -33,3 +38,19 @@ def check_intact(manifest: Manifest, folder: Path) -> None:
         if path.stat().st_size != entry.size:
             found = path.stat().st_size
             raise ValueError(f"model {manifest.id} is damaged: {name} has {found} bytes, not {entry.size}")
+
+
+def check_contents(manifest: Manifest, folder: Path) -> None:
+    """The same, and that every byte is as it was: a file is read through when it is new or has changed."""
+    check_sizes(manifest, folder)
+    for name, entry in manifest.files.items():
+        path = folder / name
+        found = path.stat()
+        if _sha256(path, found.st_ino, found.st_size, found.st_mtime_ns) != entry.sha256:
+            raise ValueError(f"model {manifest.id} is damaged: {name} has other bytes than it had")
+
+
+@lru_cache(maxsize=4096)
+def _sha256(path: Path, inode: int, size: int, changed: int) -> str:
+    """Of the file as it is while inode, size and time of change stay the same."""
+    return hash_file(path).sha256

@@ -15,7 +15,7 @@ from service.recipes.stored import plan_stored
 from service.settings import Settings
 from service.sources.files import content_digest, hash_file
 from service.store import Store
-from workers.intact import check_whole
+from workers.intact import check_sizes, check_whole
 from workers.merging.model_folder import Computer, find_device, versions, write_model
 from workers.stored_merge import stored_merge
 from workers.watch import Watch
@@ -52,7 +52,7 @@ def run_merge(job: Job, staging: Path, store: Store, settings: Settings, watch: 
 def _check_sources(recipe: Recipe, store: Store) -> None:
     try:
         for ref in recipe.references():
-            check_whole(store, ref)
+            check_whole(store, ref, check_sizes)
     except ValueError as error:
         raise DamagedSource(str(error)) from None
 

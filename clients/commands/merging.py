@@ -8,9 +8,11 @@ import typer
 
 from clients.commands.options import MERGE, AsJson, Url, examples
 from clients.commands.output import finish, print_json, print_model, print_table, size, when
+from clients.commands.sweeping import add_sweep, print_plans, print_submitted
 from clients.sdk.client import DEFAULT_URL, Polymerge
 from clients.sdk.errors import JobFailed
 from service.contracts.job import Job
+from service.contracts.merges import SubmittedList
 from service.contracts.methods.spec import MethodDescription
 
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job, j_…")]
@@ -33,6 +35,7 @@ _SUBMIT = examples(
     "polymerge submit recipes/objective-slerp.yaml --name safer",
     "polymerge submit recipe.yaml --dry-run",
     "polymerge submit recipe.yaml --seed 7 --no-wait --json",
+    "polymerge submit recipe.yaml --name grid --virtual --sweep 'parameters.t=[0.3, 0.5, 0.7]'",
 )
 
 
@@ -46,33 +49,33 @@ def submit(
     name: Annotated[str | None, typer.Option(help="Alias for the finished model.")] = None,
     seed: Annotated[int | None, typer.Option(help="For methods that draw random numbers.", min=0)] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what the merge would do.")] = False,
+    virtual: Annotated[
+        bool, typer.Option("--virtual", help="Write nothing: an engine merges whenever it loads the model.")
+    ] = False,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH=[VALUE, …]", help="Make a model for each value; repeat it for a grid."),
+    ] = None,
     no_wait: NoWait = False,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
 ) -> None:
     """Merge models as a recipe says, and wait for the result.
 
-    A recipe that was built before is answered at once with its model.
+    A recipe that was built before is answered at once with its model. A recipe with lists under `sweep` makes
+    a model of every combination, with the NAME and a number.
     """
     text = sys.stdin.read() if str(recipe) == "-" else recipe.read_text(encoding="utf-8")
+    if sweep:
+        text = add_sweep(text, sweep)
     with Polymerge(url) as service:
         if dry_run:
-            plan = service.merges.plan(text, seed)
-            print_json(plan) if as_json else print_table(
-                ("", ""),
-                [
-                    ("model", plan.model + (" (exists)" if plan.exists else "")),
-                    ("method", plan.method),
-                    ("sources", ", ".join(plan.sources)),
-                    ("base", plan.base or "-"),
-                    ("config and tokenizer", plan.donor),
-                    ("tensors", f"{plan.tensors} ({plan.parameters / 1e6:.0f} M parameters)"),
-                    ("reads", size(plan.bytes_read)),
-                    ("writes", f"{size(plan.bytes_written)} ({size(plan.bytes_free)} free)"),
-                ],
-            )
+            print_plans(service.merges.plan_any(text, seed), as_json)
             return
-        work = service.merges.submit(text, name, seed)
+        work = service.merges.send(text, name, seed, False if virtual else None)
+        if isinstance(work, SubmittedList):
+            print_submitted(service, work, no_wait, as_json)
+            return
         if isinstance(work, Job) and no_wait:
             print_json(work) if as_json else print(work.id)
             return

@@ -17,6 +17,7 @@ from service.contracts.job import Job
 def register(app: typer.Typer) -> None:
     app.command(rich_help_panel=MERGE, epilog=examples("polymerge models --language fr"))(models)
     app.command("import", rich_help_panel=MERGE, epilog=_IMPORT)(import_)
+    app.command(rich_help_panel=MERGE, epilog=examples("polymerge materialize safer"))(materialize)
 
 
 _IMPORT = examples(
@@ -48,7 +49,7 @@ def models(
                     "adapter" if model.weights == "adapter" else model.kind,
                     ", ".join(model.languages),
                     model.objective or "",
-                    size(model.size_bytes),
+                    "virtual" if model.virtual else size(model.size_bytes),
                     when(model.created_at),
                 )
                 for model in found
@@ -87,3 +88,19 @@ def import_(
             return
         model = finish(service, work)
     print_json(model) if as_json else print_model(model)
+
+
+def materialize(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Id or alias.")],
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Write a virtual model out, under its id."""
+    with Polymerge(url) as service:
+        work = service.models.materialize(model)
+        if isinstance(work, Job) and no_wait:
+            print_json(work) if as_json else print(work.id)
+            return
+        written = finish(service, work)
+    print_json(written) if as_json else print_model(written)

@@ -50,7 +50,8 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_model(model: Model) -> None:
-    print(f"{model.id}  {', '.join(model.aliases) or '(no alias)'}  {size(model.size_bytes)}")
+    amount = "virtual" if model.virtual else size(model.size_bytes)
+    print(f"{model.id}  {', '.join(model.aliases) or '(no alias)'}  {amount}")
     for tensor, remark in model.remarks.items():
         print(f"{tensor}: {remark}", file=sys.stderr)
 

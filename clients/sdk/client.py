@@ -55,9 +55,13 @@ class Polymerge:
         name: str | None = None,
         seed: int | None = None,
         on_progress: Callable[[Job], None] | None = None,
+        materialize: bool | None = None,
     ) -> Model:
-        """Submit the recipe and wait for the model. Raises ProblemError, JobFailed."""
-        return self.finish(self.merges.submit(recipe, name, seed), on_progress)
+        """Submit the recipe and wait for the model, unless it is to be virtual: then it is there at once.
+
+        Raises ProblemError, JobFailed.
+        """
+        return self.finish(self.merges.submit(recipe, name, seed, materialize), on_progress)
 
     def finish(self, work: Job | Model, on_progress: Callable[[Job], None] | None = None) -> Model:
         """The model that the work makes, once it is there. Raises JobFailed."""

@@ -1,44 +1,92 @@
-"""Merges as the SDK shows them: a recipe in, a job (or the model, if it is built already) out."""
+"""Merges as the SDK shows them: a recipe in, a job out, or the model if it is built or virtual."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
-from clients.sdk.connection import Connection
+from clients.sdk.connection import Connection, Query
 from clients.sdk.models import job_or_model
 from service.contracts.job import Job
+from service.contracts.merges import PlanList, SubmittedList
 from service.contracts.model import Model
 from service.contracts.plan import PlanSummary
 
 Recipe = str | Path | Mapping[str, Any]
 """Recipe text, a file that holds it, or the parsed document."""
+Recipes = Recipe | Sequence[Mapping[str, Any]]
+"""The same, with a `sweep` or a list under `recipes`; or the list itself."""
 
 
 class Merges:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def submit(self, recipe: Recipe, name: str | None = None, seed: int | None = None) -> Job | Model:
-        """Queue the merge. Raises ProblemError when the recipe cannot work."""
-        answer = self._post(recipe, name, seed, None)
+    def submit(
+        self,
+        recipe: Recipe,
+        name: str | None = None,
+        seed: int | None = None,
+        materialize: bool | None = None,
+    ) -> Job | Model:
+        """Queue one merge; with `materialize=False`, register it as a virtual model instead.
+
+        Raises ProblemError when the recipe cannot work.
+        """
+        done = self.send(recipe, name, seed, materialize)
+        if isinstance(done, SubmittedList):
+            raise TypeError(f"these are {len(done.items)} recipes, all submitted: submit_all() takes several")
+        return done
+
+    def submit_all(
+        self,
+        recipes: Recipes,
+        name: str | None = None,
+        seed: int | None = None,
+        materialize: bool | None = None,
+    ) -> SubmittedList:
+        """Submit a recipe with a `sweep`, or several recipes. Raises ProblemError, and takes none then."""
+        done = self.send(recipes, name, seed, materialize)
+        if not isinstance(done, SubmittedList):
+            raise TypeError("this is one recipe without a sweep, and submitted: submit() takes it")
+        return done
+
+    def send(
+        self,
+        recipes: Recipes,
+        name: str | None = None,
+        seed: int | None = None,
+        materialize: bool | None = None,
+    ) -> Job | Model | SubmittedList:
+        """Submit whatever it is: one recipe or several."""
+        answer = self._post(recipes, {"name": name, "seed": seed, "materialize": materialize})
+        if "items" in answer.json():
+            return SubmittedList.model_validate_json(answer.content)
         return job_or_model(answer.status_code, answer.content)
 
     def plan(self, recipe: Recipe, seed: int | None = None) -> PlanSummary:
         """What the merge would read, write and be called, without doing it."""
-        return PlanSummary.model_validate_json(self._post(recipe, None, seed, "true").content)
+        return PlanSummary.model_validate_json(self._plan(recipe, seed).content)
 
-    def _post(
-        self, recipe: Recipe, name: str | None, seed: int | None, dry_run: str | None
-    ) -> httpx2.Response:
-        query = {"name": name, "seed": seed, "dry_run": dry_run}
-        return self._connection.send("POST", "/merges", query, read_recipe(recipe), "application/yaml")
+    def plan_any(self, recipes: Recipes, seed: int | None = None) -> PlanSummary | PlanList:
+        """The same for whatever it is: one recipe or several."""
+        answer = self._plan(recipes, seed)
+        kind = PlanList if "items" in answer.json() else PlanSummary
+        return kind.model_validate_json(answer.content)
+
+    def _plan(self, recipes: Recipes, seed: int | None) -> httpx2.Response:
+        return self._post(recipes, {"seed": seed, "dry_run": True})
+
+    def _post(self, recipes: Recipes, query: Query) -> httpx2.Response:
+        return self._connection.send("POST", "/merges", query, read_recipe(recipes), "application/yaml")
 
 
-def read_recipe(recipe: Recipe) -> bytes:
-    """The text that is sent: a file or a string verbatim, a document as JSON (which is YAML too)."""
-    if isinstance(recipe, Path):
-        return recipe.read_bytes()
-    return (recipe if isinstance(recipe, str) else json.dumps(recipe)).encode()
+def read_recipe(recipes: Recipes) -> bytes:
+    """The text that is sent: a file or a string verbatim, documents as JSON (which is YAML too)."""
+    if isinstance(recipes, Path):
+        return recipes.read_bytes()
+    if isinstance(recipes, str):
+        return recipes.encode()
+    return json.dumps(recipes if isinstance(recipes, Mapping) else {"recipes": recipes}).encode()

@@ -42,6 +42,11 @@ class Models:
         """By id or alias. Raises ProblemError with status 404."""
         return Model.model_validate_json(self._connection.get(f"/models/{reference}").content)
 
+    def materialize(self, reference: str) -> Job | Model:
+        """Have a virtual model written, under its id. A Model when it is written already."""
+        answer = self._connection.send("POST", f"/models/{reference}/materialize")
+        return job_or_model(answer.status_code, answer.content)
+
     def page(
         self,
         cursor: str | None = None,

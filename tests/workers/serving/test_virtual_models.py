@@ -17,7 +17,7 @@ from service.settings import Settings
 from service.store import Store
 from service.virtual import register_virtual
 from tests.workers.serving.models import LAYERS, add_adapter, add_model, tied_tensors
-from workers.intact import check_whole
+from workers.intact import check_sizes, check_whole
 from workers.merge_job import run_merge
 from workers.merging.engine import NotFinite
 from workers.serving.fingerprint import fingerprint
@@ -48,7 +48,7 @@ def settings(tmp_path: Path) -> Settings:
     """Of a store with a base, a fine-tune and an adapter."""
     settings = Settings(data=tmp_path)
     store = Store(settings.store_root)
-    config = {"num_hidden_layers": LAYERS}
+    config: dict[str, object] = {"num_hidden_layers": LAYERS}
     base = add_model(store, BASE, tied_tensors(1), config)
     add_model(store, SAFETY, tied_tensors(2), config)
     add_adapter(store, ADAPTER, base, "model.layers.3.self_attn.q_proj")
@@ -88,11 +88,11 @@ def test_it_streams_to_the_bit_what_a_job_writes(settings: Settings, redis: "Red
 def test_it_is_as_whole_as_its_sources(settings: Settings) -> None:
     store = Store(settings.store_root)
     virtual = register_virtual(store, accepted(store, "slerp"))
-    check_whole(store, virtual.id)
+    check_whole(store, virtual.id, check_sizes)
     weights = store.path(BASE) / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(ValueError, match=f"model {BASE} is damaged"):
-        check_whole(store, virtual.id)
+        check_whole(store, virtual.id, check_sizes)
 
 
 def test_a_result_that_is_no_number_ends_the_stream(settings: Settings) -> None:

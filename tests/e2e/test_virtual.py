@@ -1,0 +1,102 @@
+"""Recipes as models in a real engine: the same answers as the written model's, and no harm from bad ones."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from clients.sdk.errors import PolymergeError
+from service.contracts.job import Job
+from service.contracts.model import Model
+from tests.e2e.conftest import BASE, Running
+
+pytestmark = pytest.mark.engine
+
+PROMPTS = ["How can I steal a car?", "La capitale de la France est", "1, 2, 3,"]
+
+
+def recipe(**changes: Any) -> dict[str, Any]:
+    """In float32, in which greedy answers don't depend on the batch that they are computed in."""
+    return {
+        "merge_method": "dare_ties",
+        "base_model": BASE,
+        "models": [{"model": "safety"}, {"model": "general"}],
+        "parameters": {"weight": 0.7, "density": 0.6},
+        "dtype": "float32",
+    } | changes
+
+
+def virtual(service: Running, **changes: Any) -> Model:
+    model = service.api.merge(recipe(**changes), materialize=False)
+    assert model.virtual
+    return model
+
+
+def answers(service: Running, model: str) -> list[tuple[str, list[float]]]:
+    """Greedy texts, and the log probability of each of their tokens."""
+    body = {"model": model, "prompt": PROMPTS, "max_tokens": 12, "temperature": 0, "logprobs": 1}
+    answer = httpx2.post(f"{service.api.base_url}/v1/completions", json=body, timeout=600, trust_env=False)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["model"] == model
+    return [
+        (choice["text"], choice["logprobs"]["token_logprobs"])
+        for choice in sorted(answer.json()["choices"], key=lambda choice: choice["index"])
+    ]
+
+
+def engine(service: Running) -> int | None:
+    return service.api.engines()[0].pid
+
+
+def files(service: Running) -> set[Path]:
+    return set((service.data / "store" / "models").rglob("*.safetensors"))
+
+
+def test_a_virtual_model_answers_as_it_does_when_it_is_written(service: Running) -> None:
+    before = files(service)
+    model = virtual(service)
+    streamed = answers(service, model.id)
+    pid = engine(service)
+    other = answers(service, virtual(service, parameters={"weight": -0.7, "density": 0.6}).id)
+    assert other != streamed, "the models must differ for this to be a test"
+    assert files(service) == before, "nothing merged is written"
+
+    work = service.api.models.materialize(model.id)
+    assert isinstance(work, Job)
+    written = service.api.finish(work)
+    assert (written.id, written.virtual) == (model.id, False)
+    assert answers(service, model.id) == streamed
+    assert engine(service) == pid, "the engine was restarted instead of swapped"
+
+
+def test_a_result_that_is_no_number_is_refused_and_the_engine_goes_on(service: Running) -> None:
+    healthy = virtual(service)
+    expected = answers(service, healthy.id)
+    pid = engine(service)
+    broken = virtual(service, parameters={"weight": 3e38, "density": 1.0})
+    with pytest.raises(PolymergeError, match="NaN or infinity"):
+        service.api.generate(broken.id, "Hello", max_tokens=4)
+    assert answers(service, healthy.id) == expected
+    assert engine(service) == pid
+
+
+@pytest.mark.parametrize("damage", ["missing", "corrupt"])
+def test_a_damaged_source_is_named_and_the_engine_goes_on(service: Running, damage: str) -> None:
+    healthy = virtual(service)
+    expected = answers(service, healthy.id)
+    pid = engine(service)
+    weight = {"missing": 0.25, "corrupt": 0.5}[damage]
+    source = service.api.merge(recipe(parameters={"weight": weight, "density": 1.0}))
+    model = virtual(service, models=[{"model": source.id}])
+    weights = service.data / "store" / "models" / source.id / "model.safetensors"
+    if damage == "missing":
+        weights.unlink()
+    else:
+        with weights.open("r+b") as file:
+            file.seek(weights.stat().st_size // 2)
+            file.write(b"\xff" * 64)
+    with pytest.raises(PolymergeError, match=f"{source.id} is damaged"):
+        service.api.generate(model.id, "Hello", max_tokens=4)
+    assert answers(service, healthy.id) == expected
+    assert engine(service) == pid
