@@ -1,13 +1,12 @@
 """How much memory engines may use, need, and have."""
 
 from contextlib import suppress
-from math import prod
 from pathlib import Path
 
 import psutil
 
 from service.contracts.model import Manifest
-from service.recipes.dtypes import ITEM_BYTES
+from service.recipes.dtypes import nbytes
 from service.settings import Settings
 from workers.serving.vllm_server import is_cpu_build
 
@@ -26,7 +25,7 @@ def estimate(manifest: Manifest, settings: Settings, budget: int) -> int:
     """Bytes of an engine that serves the model; with CUDA vLLM takes the whole card, and so the budget."""
     if not is_cpu_build():
         return budget
-    weights = sum(prod(entry.shape) * ITEM_BYTES[entry.dtype] for entry in manifest.tensors.values())
+    weights = sum(nbytes(entry) for entry in manifest.tensors.values())
     # A CPU computes with packed copies, which lie beside the originals while they are made.
     return _LIBRARIES_BYTES + settings.engine_memory_bytes + 2 * weights
 
