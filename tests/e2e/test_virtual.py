@@ -45,8 +45,9 @@ def answers(service: Running, model: str) -> list[tuple[str, list[float]]]:
     ]
 
 
-def engine(service: Running) -> int | None:
-    return service.api.engines()[0].pid
+def engine(service: Running, model: str) -> int | None:
+    """The process that serves the model."""
+    return next(engine.pid for engine in service.api.engines() if engine.model == model)
 
 
 def files(service: Running) -> set[Path]:
@@ -57,7 +58,7 @@ def test_a_virtual_model_answers_as_it_does_when_it_is_written(service: Running)
     before = files(service)
     model = virtual(service)
     streamed = answers(service, model.id)
-    pid = engine(service)
+    pid = engine(service, model.id)
     other = answers(service, virtual(service, parameters={"weight": -0.7, "density": 0.6}).id)
     assert other != streamed, "the models must differ for this to be a test"
     assert files(service) == before, "nothing merged is written"
@@ -67,25 +68,25 @@ def test_a_virtual_model_answers_as_it_does_when_it_is_written(service: Running)
     written = service.api.finish(work)
     assert (written.id, written.virtual) == (model.id, False)
     assert answers(service, model.id) == streamed
-    assert engine(service) == pid, "the engine was restarted instead of swapped"
+    assert engine(service, model.id) == pid, "the engine was restarted instead of swapped"
 
 
 def test_a_result_that_is_no_number_is_refused_and_the_engine_goes_on(service: Running) -> None:
     healthy = virtual(service)
     expected = answers(service, healthy.id)
-    pid = engine(service)
+    pid = engine(service, healthy.id)
     broken = virtual(service, parameters={"weight": 3e38, "density": 1.0})
     with pytest.raises(PolymergeError, match="NaN or infinity"):
         service.api.generate(broken.id, "Hello", max_tokens=4)
     assert answers(service, healthy.id) == expected
-    assert engine(service) == pid
+    assert engine(service, healthy.id) == pid
 
 
 @pytest.mark.parametrize("damage", ["missing", "corrupt"])
 def test_a_damaged_source_is_named_and_the_engine_goes_on(service: Running, damage: str) -> None:
     healthy = virtual(service)
     expected = answers(service, healthy.id)
-    pid = engine(service)
+    pid = engine(service, healthy.id)
     weight = {"missing": 0.25, "corrupt": 0.5}[damage]
     source = service.api.merge(recipe(parameters={"weight": weight, "density": 1.0}))
     model = virtual(service, models=[{"model": source.id}])
@@ -99,4 +100,4 @@ def test_a_damaged_source_is_named_and_the_engine_goes_on(service: Running, dama
     with pytest.raises(PolymergeError, match=f"{source.id} is damaged"):
         service.api.generate(model.id, "Hello", max_tokens=4)
     assert answers(service, healthy.id) == expected
-    assert engine(service) == pid
+    assert engine(service, healthy.id) == pid

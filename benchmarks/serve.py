@@ -1,0 +1,215 @@
+"""From recipe to answer, beside mergekit and vLLM used by hand: prints a table.
+
+    .venv/bin/python benchmarks/serve.py --mergekit oracle/bin/python
+
+On the demo's models (SmolLM2-135M and two of its experts) in a folder (--folder, kept for the next run). In one
+run: recipe to first token, swaps, throughput and latency through the gateway and of the same vLLM asked
+directly, and twelve virtual recipes asked in six languages beside a restart of vLLM for each.
+"""
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import fresh_vllm
+import httpx2
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from clients import Polymerge
+from clients.demo.assets import BASE, EXPERTS, LANGUAGES, Assets
+from clients.demo.register import register_base, register_expert
+from clients.demo.scoring import load_prompts
+from clients.demo.steps import Step
+from clients.stack import Stack
+from clients.stack.ports import claim_port
+from service.engines.keys import SERVED_NAME
+
+INGREDIENTS = ("safety", "general")
+RECIPES, TOKENS, ROUNDS = 12, 16, 3
+LOAD_TOKENS, LATENCIES = 32, 30
+
+
+def main() -> None:
+    arguments = _arguments()
+    table = Table("", "ours", "by hand", "ratio", "goal", title="SmolLM2-135M", title_justify="left")
+    with running(arguments.folder) as (service, folders):
+        service.generate(BASE, "Hello", max_tokens=1)
+        first_token(service, folders, arguments, table)
+        gateway(service, table)
+        recipes_by_languages(service, folders, arguments, table)
+    Console(width=120).print(table)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--folder", type=Path, default=Path("/tmp/polymerge-serve-benchmark"))
+    parser.add_argument("--mergekit", type=Path, required=True, help="an interpreter that has mergekit")
+    return parser.parse_args()
+
+
+@contextmanager
+def running(data: Path) -> Iterator[tuple[Polymerge, dict[str, Path]]]:
+    """The service with base and ingredients, these as checkpoints that mergekit can read, and their folders."""
+    with Stack(data, port=0) as stack:
+        stack.wait_ready(300)
+        with Polymerge(stack.url) as service:
+            step = Step("register")
+            register_base(service, stack.sources, Assets(), step)
+            for expert in EXPERTS:
+                if expert.alias in INGREDIENTS:
+                    register_expert(service, stack.sources, Assets(), expert)
+            for name in INGREDIENTS:
+                alone = {"merge_method": "passthrough", "models": [{"model": name}], "dtype": "bfloat16"}
+                service.merge(alone, name=f"{name}-whole")
+            models = stack.data / "store" / "models"
+            names = [BASE, *(f"{name}-whole" for name in INGREDIENTS)]
+            yield service, {name: models / service.models.get(name).id for name in names}
+
+
+def slerp(t: float) -> dict[str, Any]:
+    safety, general = (f"{name}-whole" for name in INGREDIENTS)
+    models = [{"model": safety}, {"model": general}]
+    recipe = {"merge_method": "slerp", "base_model": safety, "models": models, "dtype": "bfloat16"}
+    return recipe | {"parameters": {"t": t}}
+
+
+def first_token(
+    service: Polymerge, folders: dict[str, Path], arguments: argparse.Namespace, table: Table
+) -> None:
+    """From a recipe that nobody has sent before; on either side with all sources in the page cache."""
+    before = time.time_ns() % 1_000_000 / 1e8
+    seconds = []
+    for number in range(ROUNDS + 1):
+        began = time.monotonic()
+        model = service.merge(slerp(0.3 + number / 10 + before), materialize=False)
+        service.generate(model.id, "Hello", max_tokens=1)
+        seconds.append(time.monotonic() - began)
+    # The first one reads its sources through once, to see whether they are as they were registered.
+    ours = median(seconds[1:])
+    merged, merging = fresh_vllm.merge(arguments.mergekit, slerp(0.3), folders, arguments.folder)
+    with fresh_vllm.server(merged, claim_port("127.0.0.1", 0), arguments.folder) as (url, starting):
+        began = time.monotonic()
+        ask(url, fresh_vllm.NAME, ["Hello"], 1)
+        theirs = merging + starting + time.monotonic() - began
+    row(table, "recipe to first token, s", ours, theirs, theirs / ours, ">= 30")
+    row(table, "  by hand: mergekit-yaml, s; vLLM start, s", merging, starting)
+    row(table, "  first use of new sources, s", seconds[0])
+    swaps = [second for item in service.engines() for second in item.swap_seconds]
+    row(table, f"swap, median of {len(swaps)}, s", median(swaps), goal="<= 1.5")
+
+
+def gateway(service: Polymerge, table: Table) -> None:
+    """The same vLLM through the gateway and directly, by turns."""
+    engine = next(item for item in service.engines() if item.state == "ready")
+    ours, theirs = (service.base_url, str(engine.model)), (str(engine.url), SERVED_NAME)
+    texts = [prompt.prompt for language in LANGUAGES for prompt in load_prompts(Assets().prompts, language)]
+    for concurrency in (16, 32):
+        rates = [
+            [asyncio.run(throughput(*side, texts, concurrency)) for side in (ours, theirs)]
+            for _ in range(ROUNDS + 1)
+        ][1:]
+        ratio = median(through / direct for through, direct in rates)
+        mine, peer = (median(side) for side in zip(*rates, strict=True))
+        row(table, f"tokens/s at concurrency {concurrency}", mine, peer, ratio, ">= 0.97")
+    waits = [[latency(*side, text) for side in (ours, theirs)] for text in texts[:LATENCIES]]
+    mine, peer = (1000 * median(side) for side in zip(*waits, strict=True))
+    row(table, f"median latency of {LOAD_TOKENS} tokens alone, ms", mine, peer, goal="+5 ms at most")
+
+
+async def throughput(url: str, model: str, texts: Sequence[str], concurrency: int) -> float:
+    """Tokens a second over four rounds of `concurrency` requests."""
+    waiting = iter(texts[: 4 * concurrency])
+    async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=600) as client:
+
+        async def client_of_many() -> None:
+            for text in waiting:
+                (await client.post("/v1/completions", json=body(model, text))).raise_for_status()
+
+        began = time.monotonic()
+        await asyncio.gather(*(client_of_many() for _ in range(concurrency)))
+        return 4 * concurrency * LOAD_TOKENS / (time.monotonic() - began)
+
+
+def latency(url: str, model: str, text: str) -> float:
+    began = time.monotonic()
+    httpx2.post(
+        f"{url}/v1/completions", json=body(model, text), timeout=600, trust_env=False
+    ).raise_for_status()
+    return time.monotonic() - began
+
+
+def body(model: str, text: str) -> dict[str, Any]:
+    return {"model": model, "prompt": text, "max_tokens": LOAD_TOKENS, "temperature": 0, "ignore_eos": True}
+
+
+def recipes_by_languages(
+    service: Polymerge, folders: dict[str, Path], arguments: argparse.Namespace, table: Table
+) -> None:
+    """All of ours; by hand one recipe, times their number."""
+    sweep = {"parameters.t": [round(0.05 + 0.07 * number, 2) for number in range(RECIPES)]}
+    prompts = {
+        language: [row.prompt for row in load_prompts(Assets().prompts, language)][:10]
+        for language in LANGUAGES
+    }
+    began = time.monotonic()
+    submitted = service.merges.submit_all({**slerp(0.5), "sweep": sweep}, materialize=False)
+    for item in submitted.items:
+        with ThreadPoolExecutor(len(LANGUAGES)) as threads:
+            list(threads.map(lambda language: generate(service, item.model, language, prompts), LANGUAGES))
+    ours = time.monotonic() - began
+
+    merged, merging = fresh_vllm.merge(arguments.mergekit, slerp(0.5), folders, arguments.folder)
+    with fresh_vllm.server(merged, claim_port("127.0.0.1", 0), arguments.folder) as (url, starting):
+        began = time.monotonic()
+        ask(url, fresh_vllm.NAME, [text for texts in prompts.values() for text in texts], TOKENS)
+        asking = time.monotonic() - began
+    restarts = RECIPES * (starting + asking)
+    title = f"{RECIPES} recipes x {len(LANGUAGES)} languages x 10 prompts, s"
+    row(table, title, ours, restarts + RECIPES * merging, (restarts + RECIPES * merging) / ours, ">= 8")
+    row(table, "  the same without mergekit's part", ours, restarts, restarts / ours)
+
+
+def generate(service: Polymerge, model: str, language: str, prompts: dict[str, list[str]]) -> None:
+    service.generate(model, prompts[language], language=language, temperature=0, max_tokens=TOKENS)
+
+
+def ask(url: str, model: str, texts: Sequence[str], tokens: int) -> None:
+    """All at once, as chats."""
+
+    def one(text: str) -> None:
+        chat = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": tokens}
+        client.post("/v1/chat/completions", json=chat).raise_for_status()
+
+    with (
+        httpx2.Client(base_url=url, trust_env=False, timeout=600) as client,
+        ThreadPoolExecutor(len(texts)) as threads,
+    ):
+        list(threads.map(one, texts))
+
+
+def row(
+    table: Table,
+    title: str,
+    ours: float,
+    theirs: float | None = None,
+    ratio: float | None = None,
+    goal: str = "",
+) -> None:
+    numbers = ["" if number is None else f"{number:.2f}" for number in (ours, theirs, ratio)]
+    table.add_row(title, *numbers, goal)
+    print(title, *numbers, goal, flush=True)
+
+
+if __name__ == "__main__":
+    main()
