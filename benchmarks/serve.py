@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/serve.py --mergekit oracle/bin/python
 
-On the demo's models (SmolLM2-135M and two of its experts) in a folder (--folder, kept for the next run). In one
-run: recipe to first token, swaps, throughput and latency through the gateway and of the same vLLM asked
+On the demo's models (SmolLM2-135M and two of its experts) in a folder (--folder, kept for the next run). In
+one run: recipe to first token, swaps, throughput and latency through the gateway and of the same vLLM asked
 directly, and twelve virtual recipes asked in six languages beside a restart of vLLM for each.
 """
 
@@ -60,7 +60,7 @@ def _arguments() -> argparse.Namespace:
 
 @contextmanager
 def running(data: Path) -> Iterator[tuple[Polymerge, dict[str, Path]]]:
-    """The service with base and ingredients, these as checkpoints that mergekit can read, and their folders."""
+    """The service, with base and ingredients as checkpoints that mergekit can read; and their folders."""
     with Stack(data, port=0) as stack:
         stack.wait_ready(300)
         with Polymerge(stack.url) as service:
@@ -142,10 +142,9 @@ async def throughput(url: str, model: str, texts: Sequence[str], concurrency: in
 
 
 def latency(url: str, model: str, text: str) -> float:
+    request = body(model, text)
     began = time.monotonic()
-    httpx2.post(
-        f"{url}/v1/completions", json=body(model, text), timeout=600, trust_env=False
-    ).raise_for_status()
+    httpx2.post(f"{url}/v1/completions", json=request, timeout=600, trust_env=False).raise_for_status()
     return time.monotonic() - began
 
 
@@ -165,8 +164,7 @@ def recipes_by_languages(
     began = time.monotonic()
     submitted = service.merges.submit_all({**slerp(0.5), "sweep": sweep}, materialize=False)
     for item in submitted.items:
-        with ThreadPoolExecutor(len(LANGUAGES)) as threads:
-            list(threads.map(lambda language: generate(service, item.model, language, prompts), LANGUAGES))
+        generate_all(service, item.model, prompts)
     ours = time.monotonic() - began
 
     merged, merging = fresh_vllm.merge(arguments.mergekit, slerp(0.5), folders, arguments.folder)
@@ -180,8 +178,14 @@ def recipes_by_languages(
     row(table, "  the same without mergekit's part", ours, restarts, restarts / ours)
 
 
-def generate(service: Polymerge, model: str, language: str, prompts: dict[str, list[str]]) -> None:
-    service.generate(model, prompts[language], language=language, temperature=0, max_tokens=TOKENS)
+def generate_all(service: Polymerge, model: str, prompts: dict[str, list[str]]) -> None:
+    """A request for each language, all at once."""
+
+    def one(language: str) -> None:
+        service.generate(model, prompts[language], language=language, temperature=0, max_tokens=TOKENS)
+
+    with ThreadPoolExecutor(len(prompts)) as threads:
+        list(threads.map(one, prompts))
 
 
 def ask(url: str, model: str, texts: Sequence[str], tokens: int) -> None:

@@ -28,7 +28,8 @@ class DamagedSource(Exception):
 def run_merge(job: Job, staging: Path, store: Store, settings: Settings, watch: Watch) -> Manifest:
     """Make the model of `job` in `staging`, and publish it; one that is there already is returned as it is.
 
-    A virtual model is thereby written, under its id. Raises Refused, DamagedSource, JobCancelled, and what write_model raises.
+    A virtual model is thereby written, under its id. Raises Refused, DamagedSource, JobCancelled, and what
+    write_model raises.
     """
     recipe = validate_recipe(job.request["recipe"])
     seed = int(job.request["seed"])

@@ -39,7 +39,7 @@ def _ingredient(ref: str, store: Store, names: Mapping[str, str]) -> Ingredient:
     return Ingredient(
         name=names.get(ref, ref),
         id=ref,
-        digest=manifest.content_digest,
+        digest=manifest.content_digest or "",
         license=manifest.license,
         origin=origin,
         parents=tuple(_ingredient(parent, store, names) for parent in parents if store.has(parent)),

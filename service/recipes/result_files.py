@@ -1,4 +1,4 @@
-"""The files beside the weights of a merged model: the donor's, and a config that says what the weights are."""
+"""The files beside the weights of a merged model: the donor's, and a config of its own."""
 
 import json
 from collections.abc import Callable

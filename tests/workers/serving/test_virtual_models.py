@@ -71,7 +71,7 @@ def test_it_streams_to_the_bit_what_a_job_writes(settings: Settings, redis: "Red
     queue = JobQueue(redis)
     request = {"recipe": canonical(merge.recipe), "seed": merge.seed}
     job = queue.start(queue.submit("merge", request, model=virtual.id).id, "worker")
-    written = run_merge(job, store, settings, Watch(queue, job))
+    written = run_merge(job, store.stage(job.staging), store, settings, Watch(queue, job))
 
     assert written.id == virtual.id
     assert written.tensors == virtual.tensors
