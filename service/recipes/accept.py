@@ -28,9 +28,9 @@ class Accepted:
 def accept(
     document: Any, seed: int, resolve: Callable[[str], str], store: Store, *, lenient: bool = False
 ) -> Accepted:
-    """Check, pin and plan what was parsed. `resolve` turns a reference into an id or raises LookupError. Raises Refused.
+    """Check, pin and plan what was parsed. Raises Refused.
 
-    A lenient reader passes over unknown keys; `recipe.warnings` tells of them.
+    `resolve` turns a reference into an id or raises LookupError. A lenient reader passes over unknown keys; `recipe.warnings` tells of them.
     """
     recipe = validate_recipe(document, lenient=lenient)
     ids = _resolve(recipe, resolve)

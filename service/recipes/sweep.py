@@ -21,9 +21,8 @@ from itertools import product
 from math import prod
 from typing import Any
 
-from service.contracts.problem import FieldProblem, json_pointer
+from service.contracts.problem import FieldProblem, Place, json_pointer
 from service.recipes.refusal import refuse
-from service.recipes.sections import Place
 
 MAX_VARIANTS = 256
 _PATH = re.compile(r"[A-Za-z_]\w*(\[\d+\])*(\.[A-Za-z_]\w*(\[\d+\])*)*")

@@ -57,7 +57,7 @@ def settings(tmp_path: Path) -> Settings:
 
 def accepted(store: Store, method: str, **changes: Any) -> Accepted:
     recipe = {"merge_method": method, **RECIPES[method], **changes}
-    return accept(recipe, 7, lambda reference: reference, store.manifest)
+    return accept(recipe, 7, lambda reference: reference, store)
 
 
 @pytest.mark.parametrize("method", RECIPES)
