@@ -30,7 +30,8 @@ def accept(
 ) -> Accepted:
     """Check, pin and plan what was parsed. Raises Refused.
 
-    `resolve` turns a reference into an id or raises LookupError. A lenient reader passes over unknown keys; `recipe.warnings` tells of them.
+    `resolve` turns a reference into an id or raises LookupError. A lenient reader passes over unknown keys;
+    `recipe.warnings` tells of them.
     """
     recipe = validate_recipe(document, lenient=lenient)
     ids = _resolve(recipe, resolve)
