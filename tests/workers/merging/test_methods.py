@@ -22,8 +22,12 @@ SHAPES = {
     "model.layers.1.attention.weight": (7, 24),
     "model.layers.1.experts.weight": (3, 5, 8),
     "model.norm.weight": (24,),
+    "model.one.weight": (1, 1),
+    "model.patches.weight": (6, 3, 2, 2),
     "model.scale": (),
+    "model.unused.bias": (0,),
     "model.unused.weight": (0, 4),
+    "model.unused_columns.weight": (4, 0),
 }
 NAMES = ("a", "b", "c")
 
@@ -125,6 +129,30 @@ def test_shapes_stay_and_the_dtype_is_the_one_asked_for(method: str, dtype: str)
     assert {name: tuple(tensor.shape) for name, tensor in found.items()} == SHAPES
     for name, tensor in found.items():
         assert torch.equal(tensor, wanted[name].to(getattr(torch, dtype)))
+
+
+@every_method
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_halves_are_merged_in_float32_and_rounded_once(method: str, dtype: torch.dtype) -> None:
+    models = random_models(*NAMES, shapes=SHAPES)
+    halves = {model: {name: tensor.to(dtype) for name, tensor in models[model].items()} for model in models}
+    wholes = {model: {name: tensor.float() for name, tensor in halves[model].items()} for model in models}
+    found, wanted = merged(recipe(method), halves), merged(recipe(method), wholes)
+    assert all(torch.equal(found[name], wanted[name].to(dtype)) for name in SHAPES)
+
+
+@every_method
+def test_integers_and_flags_are_the_first_models_or_the_bases(method: str) -> None:
+    models = random_models(*NAMES, shapes=SHAPES)
+    for number, tensors in enumerate(models.values()):
+        tensors["model.position_ids"] = torch.arange(9).reshape(1, 9) + number
+        tensors["model.layers.0.seen"] = torch.tensor(number, dtype=torch.int32)
+        tensors["model.layers.0.mask"] = torch.arange(4).reshape(2, 2) > number
+    donor = models[recipe(method)["base_model"] or "a"]
+    found = merged(recipe(method, dtype="bfloat16"), models)
+    for name in donor.keys() - SHAPES.keys():
+        assert torch.equal(found[name], donor[name])
+        assert found[name].dtype == donor[name].dtype
 
 
 @every_method
