@@ -7,31 +7,36 @@ import torch
 from torch import Tensor
 
 from service.recipes.tensor_names import is_embedding
-from workers.merging.inputs import Inputs, Tile
+from workers.merging.inputs import Inputs, Tile, TileFunction
 from workers.merging.weights import row_layout
 
 
-def matrix_shape(inputs: Inputs) -> tuple[int, int, int] | None:
-    """(matrices, rows, columns) of a matrix or a stack of them, such as experts; None for what is neither.
+def whole_matrices(inputs: Inputs, values: Callable[[Tile], Sequence[Tensor]], sets: int) -> Tensor | None:
+    """`sets` matrices of the values of all tiles, float32: shape (sets, matrices, rows, columns). One pass.
 
-    Embeddings and output heads are none: they are a list of tokens' vectors, and often too large.
+    A tensor of more than two dimensions is a stack of matrices (experts). None for what is no matrix; for
+    embeddings and output heads, which are lists of tokens' vectors, and too large; and for NaN and infinity,
+    which no decomposition takes.
     """
-    if len(inputs.shape) < 2 or is_embedding(inputs.name) or inputs.name.endswith("lm_head.weight"):
+    *stack, rows, columns = (1, 1, *inputs.shape)
+    if min(rows, columns) < 2 or is_embedding(inputs.name) or inputs.name.endswith("lm_head.weight"):
         return None
-    *stack, rows, columns = inputs.shape
-    if min(rows, columns) < 2:
-        return None
-    return prod(stack), rows, columns
-
-
-def gathered(inputs: Inputs, values: Callable[[Tile], Sequence[Tensor]], sets: int) -> Tensor:
-    """The values of all tiles, `sets` float32 values for each entry: shape (sets, rows, width). One pass."""
     whole = torch.empty(sets, *row_layout(inputs.shape), device=inputs.device)
 
     def copy(tile: Tile) -> None:
-        for target, rows in zip(whole, values(tile), strict=True):
-            target[tile.start : tile.start + len(rows)] = rows
+        for target, found in zip(whole, values(tile), strict=True):
+            target[tile.start : tile.start + len(found)] = found
 
     for _ in inputs.map(copy):
         pass
-    return whole
+    return whole.view(sets, prod(stack), rows, columns) if whole.isfinite().all() else None
+
+
+def add_rows(changes: Tensor, scale: float) -> TileFunction:
+    """base + scale * the same rows of `changes`, which has the shape (rows, columns) of the whole tensor."""
+
+    def merge(tile: Tile) -> Tensor:
+        assert tile.base is not None
+        return torch.add(tile.base, changes[tile.start : tile.start + len(tile.base)], alpha=scale)
+
+    return merge

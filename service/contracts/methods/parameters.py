@@ -47,11 +47,14 @@ class RankedModel(SparseModel):
         return self
 
 
-class TaskVectorParameters(MethodParameters):
+class MergedScale(MethodParameters):
+    lambda_: float = Field(default=1.0, alias="lambda", description="Scale of the merged task vector.")
+
+
+class TaskVectorParameters(MergedScale):
     """Of the methods that thin out task vectors and add them to the base; they differ in the defaults."""
 
     normalize: bool = Field(default=False, description="Divide by the sum of the weights.")
-    lambda_: float = Field(default=1.0, alias="lambda", description="Scale of the merged task vector.")
     int8_mask: bool = Field(default=False, description="Accepted for mergekit's sake; changes nothing.")
     rescale: bool = Field(default=False, description="Scale what is kept back to the task vector's L1 norm.")
 

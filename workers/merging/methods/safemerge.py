@@ -9,7 +9,7 @@ from service.contracts.methods.safemerge import Parameters
 from service.contracts.methods.spec import NoParameters
 from workers.merging.combination import combination
 from workers.merging.inputs import Inputs, Tile, TileFunction
-from workers.merging.matrices import gathered, matrix_shape
+from workers.merging.matrices import whole_matrices
 
 
 def safemerge(inputs: Inputs, parameters: Parameters, models: Sequence[NoParameters]) -> TileFunction:
@@ -28,10 +28,10 @@ def safemerge(inputs: Inputs, parameters: Parameters, models: Sequence[NoParamet
 
 def _similarity(inputs: Inputs) -> float:
     """1 where there is no matrix, no change or no subspace to measure it by."""
-    shape = matrix_shape(inputs)
-    if shape is None:
+    matrices = whole_matrices(inputs, _change_and_span, 2)
+    if matrices is None:
         return 1.0
-    changes, spans = gathered(inputs, _change_and_span, 2).view(2, *shape)
+    changes, spans = matrices
     products = inputs.run_all(lambda index: _products(changes[index], spans[index]), range(len(changes)))
     product, square, projected_square = torch.stack(list(products)).sum(0).tolist()
     lengths = square * projected_square
