@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from clients.commands.options import MERGE, AsJson, Url, examples
-from clients.commands.output import finish, print_json, print_model, print_table, size, when
+from clients.commands.output import finish, print_json, print_model, print_table, print_warnings, size, when
 from clients.commands.sweeping import add_sweep, print_plans, print_submitted
 from clients.sdk.client import DEFAULT_URL, Polymerge
 from clients.sdk.errors import JobFailed
@@ -56,6 +56,7 @@ def submit(
         list[str] | None,
         typer.Option(metavar="PATH=[VALUE, …]", help="Make a model for each value; repeat it for a grid."),
     ] = None,
+    lenient: Annotated[bool, typer.Option("--lenient", help="Warn of unknown keys, and go on.")] = False,
     no_wait: NoWait = False,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
@@ -70,12 +71,13 @@ def submit(
         text = add_sweep(text, sweep)
     with Polymerge(url) as service:
         if dry_run:
-            print_plans(service.merges.plan_any(text, seed), as_json)
+            print_plans(service.merges.plan_any(text, seed, lenient=lenient), as_json)
             return
-        work = service.merges.send(text, name, seed, False if virtual else None)
+        work = service.merges.send(text, name, seed, False if virtual else None, lenient=lenient)
         if isinstance(work, SubmittedList):
             print_submitted(service, work, no_wait, as_json)
             return
+        print_warnings(work)
         if isinstance(work, Job) and no_wait:
             print_json(work) if as_json else print(work.id)
             return

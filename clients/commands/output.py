@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from typing import Protocol
 
 from pydantic import BaseModel, TypeAdapter
 from rich.console import Console
@@ -20,6 +21,15 @@ from rich.table import Table
 from clients.sdk.client import Polymerge
 from service.contracts.job import Job
 from service.contracts.model import Model
+from service.contracts.problem import FieldProblem
+
+
+class Warned(Protocol):
+    """Whatever tells what was passed over in a recipe."""
+
+    @property
+    def warnings(self) -> Sequence[FieldProblem]: ...
+
 
 _ANYTHING: TypeAdapter[object] = TypeAdapter(object)
 _PIPE_WIDTH = 160
@@ -54,6 +64,12 @@ def print_model(model: Model) -> None:
     print(f"{model.id}  {', '.join(model.aliases) or '(no alias)'}  {amount}")
     for tensor, remark in model.remarks.items():
         print(f"{tensor}: {remark}", file=sys.stderr)
+
+
+def print_warnings(answer: Warned) -> None:
+    """For people, whatever is printed as data."""
+    for warning in answer.warnings:
+        print(f"Warning: {warning.pointer}: {warning.detail}", file=sys.stderr)
 
 
 def size(count: int) -> str:

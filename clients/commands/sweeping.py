@@ -6,7 +6,7 @@ from typing import Any
 import typer
 import yaml
 
-from clients.commands.output import finish, print_json, print_table, size
+from clients.commands.output import finish, print_json, print_table, print_warnings, size
 from clients.sdk.client import Polymerge
 from service.contracts.merges import PlanList, Submitted, SubmittedList
 from service.contracts.plan import PlanSummary
@@ -28,6 +28,8 @@ def add_sweep(text: str, sweep: list[str]) -> str:
 
 def print_plans(plans: PlanSummary | PlanList, as_json: bool) -> None:
     """What one merge would do at length, or a row for each of several."""
+    for plan in plans.items if isinstance(plans, PlanList) else [plans]:
+        print_warnings(plan)
     if as_json:
         print_json(plans)
     elif isinstance(plans, PlanSummary):
@@ -38,6 +40,7 @@ def print_plans(plans: PlanSummary | PlanList, as_json: bool) -> None:
                 ("method", plans.method),
                 ("sources", ", ".join(plans.sources)),
                 ("base", plans.base or "-"),
+                ("made on the way", ", ".join(plans.intermediates) or "-"),
                 ("config and tokenizer", plans.donor),
                 ("tensors", f"{plans.tensors} ({plans.parameters / 1e6:.0f} M parameters)"),
                 ("reads", size(plans.bytes_read)),
@@ -51,6 +54,8 @@ def print_plans(plans: PlanSummary | PlanList, as_json: bool) -> None:
 
 def print_submitted(service: Polymerge, submitted: SubmittedList, no_wait: bool, as_json: bool) -> None:
     """A row for each recipe, once all models are there, unless nobody wants to wait."""
+    for item in submitted.items:
+        print_warnings(item)
     items = submitted.items if no_wait else [_finished(service, item) for item in submitted.items]
     if as_json:
         print_json(SubmittedList(items=items))

@@ -14,10 +14,11 @@ from service.contracts.merges import PlanList, SubmittedList
 from service.contracts.model import Model
 from service.contracts.plan import PlanSummary
 
-Recipe = str | Path | Mapping[str, Any]
-"""Recipe text, a file that holds it, or the parsed document."""
-Recipes = Recipe | Sequence[Mapping[str, Any]]
-"""The same, with a `sweep` or a list under `recipes`; or the list itself."""
+Recipe = str | Path | Mapping[str, Any] | Sequence[Mapping[str, Any]]
+"""Text, a file that holds it, the parsed document, or a list of documents that refer to each other by name.
+
+With a `sweep`, or a list under `recipes`, it stands for several.
+"""
 
 
 class Merges:
@@ -30,63 +31,74 @@ class Merges:
         name: str | None = None,
         seed: int | None = None,
         materialize: bool | None = None,
+        *,
+        lenient: bool = False,
     ) -> Job | Model:
         """Queue one merge; with `materialize=False`, register it as a virtual model instead.
 
-        Raises ProblemError when the recipe cannot work.
+        With `lenient`, unknown keys are among the answer's warnings instead of refused. Raises
+        ProblemError when the recipe cannot work.
         """
-        done = self.send(recipe, name, seed, materialize)
+        done = self.send(recipe, name, seed, materialize, lenient=lenient)
         if isinstance(done, SubmittedList):
             raise TypeError(f"these are {len(done.items)} recipes, all submitted: submit_all() takes several")
         return done
 
     def submit_all(
         self,
-        recipes: Recipes,
+        recipes: Recipe,
         name: str | None = None,
         seed: int | None = None,
         materialize: bool | None = None,
+        *,
+        lenient: bool = False,
     ) -> SubmittedList:
         """Submit a recipe with a `sweep`, or several recipes. Raises ProblemError, and takes none then."""
-        done = self.send(recipes, name, seed, materialize)
+        done = self.send(recipes, name, seed, materialize, lenient=lenient)
         if not isinstance(done, SubmittedList):
             raise TypeError("this is one recipe without a sweep, and submitted: submit() takes it")
         return done
 
     def send(
         self,
-        recipes: Recipes,
+        recipes: Recipe,
         name: str | None = None,
         seed: int | None = None,
         materialize: bool | None = None,
+        *,
+        lenient: bool = False,
     ) -> Job | Model | SubmittedList:
         """Submit whatever it is: one recipe or several."""
-        answer = self._post(recipes, {"name": name, "seed": seed, "materialize": materialize})
+        answer = self._post(
+            recipes, {"name": name, "seed": seed, "materialize": materialize, "lenient": lenient or None}
+        )
         if "items" in answer.json():
             return SubmittedList.model_validate_json(answer.content)
         return job_or_model(answer.status_code, answer.content)
 
-    def plan(self, recipe: Recipe, seed: int | None = None) -> PlanSummary:
+    def plan(self, recipe: Recipe, seed: int | None = None, *, lenient: bool = False) -> PlanSummary:
         """What the merge would read, write and be called, without doing it."""
-        return PlanSummary.model_validate_json(self._plan(recipe, seed).content)
+        return PlanSummary.model_validate_json(self._plan(recipe, seed, lenient).content)
 
-    def plan_any(self, recipes: Recipes, seed: int | None = None) -> PlanSummary | PlanList:
+    def plan_any(
+        self, recipes: Recipe, seed: int | None = None, *, lenient: bool = False
+    ) -> PlanSummary | PlanList:
         """The same for whatever it is: one recipe or several."""
-        answer = self._plan(recipes, seed)
+        answer = self._plan(recipes, seed, lenient)
         kind = PlanList if "items" in answer.json() else PlanSummary
         return kind.model_validate_json(answer.content)
 
-    def _plan(self, recipes: Recipes, seed: int | None) -> httpx2.Response:
-        return self._post(recipes, {"seed": seed, "dry_run": True})
+    def _plan(self, recipes: Recipe, seed: int | None, lenient: bool) -> httpx2.Response:
+        return self._post(recipes, {"seed": seed, "dry_run": True, "lenient": lenient or None})
 
-    def _post(self, recipes: Recipes, query: Query) -> httpx2.Response:
+    def _post(self, recipes: Recipe, query: Query) -> httpx2.Response:
         return self._connection.send("POST", "/merges", query, read_recipe(recipes), "application/yaml")
 
 
-def read_recipe(recipes: Recipes) -> bytes:
+def read_recipe(recipes: Recipe) -> bytes:
     """The text that is sent: a file or a string verbatim, documents as JSON (which is YAML too)."""
     if isinstance(recipes, Path):
         return recipes.read_bytes()
     if isinstance(recipes, str):
         return recipes.encode()
-    return json.dumps(recipes if isinstance(recipes, Mapping) else {"recipes": recipes}).encode()
+    return json.dumps(recipes).encode()

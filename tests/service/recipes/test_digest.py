@@ -9,12 +9,22 @@ import torch
 import yaml
 
 from service.recipes.accept import Accepted, accept
+from service.recipes.digest import canonical
 from service.recipes.document import load_document
 from service.recipes.refusal import Refused
 from service.store import Store
-from tests.workers.serving.models import add_model
+from tests.workers.serving.models import add_adapter, add_model
 
-ALIASES = {"base": "m_" + "0" * 16, "a": "m_" + "1" * 16, "b": "m_" + "2" * 16, "a-too": "m_" + "1" * 16}
+ADAPTERS = ["m_" + "a" * 16]
+WIDE = "m_" + "e" * 16
+ALIASES = {
+    "base": "m_" + "0" * 16,
+    "a": "m_" + "1" * 16,
+    "b": "m_" + "2" * 16,
+    "a-too": "m_" + "1" * 16,
+    "lora": ADAPTERS[0],
+    "wide": WIDE,
+}
 RECIPE: dict[str, Any] = {
     "merge_method": "dare_ties",
     "base_model": "base",
@@ -39,8 +49,11 @@ def resolve(reference: str) -> str:
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """With the models behind the aliases."""
     store = Store(tmp_path_factory.mktemp("store"))
-    for model in sorted(set(ALIASES.values())):
-        add_model(store, model, {"w": torch.zeros(8, 8)})
+    for model in sorted(set(ALIASES.values()) - {*ADAPTERS, WIDE}):
+        add_model(store, model, {"w.weight": torch.zeros(8, 8)})
+    add_model(store, WIDE, {"w.weight": torch.zeros(8, 9)})
+    for adapter in ADAPTERS:
+        add_adapter(store, adapter, store.manifest(ALIASES["base"]), "w")
     return store
 
 
@@ -98,3 +111,88 @@ def test_two_aliases_of_one_model_are_refused(accepted: Accept) -> None:
     with pytest.raises(Refused, match="'a-too' and 'a' are the same model") as caught:
         accepted(recipe)
     assert caught.value.problems[0].pointer == "/models/1/model"
+
+
+def linear(*models: str, **more: Any) -> dict[str, Any]:
+    return {
+        "merge_method": "linear",
+        "models": [{"model": model, "parameters": {"weight": 1}} for model in models],
+    } | more
+
+
+def refusal(accepted: Accept, recipe: Any) -> dict[str, str]:
+    with pytest.raises(Refused) as caught:
+        accepted(recipe)
+    return {problem.pointer: problem.detail for problem in caught.value.problems}
+
+
+def test_an_adapter_over_another_model_is_pinned_with_it(accepted: Accept) -> None:
+    found = accepted(linear("a+lora", "b"))
+    assert next(found.recipe.mentions())[1] == f"{ALIASES['a']}+{ALIASES['lora']}"
+    assert found.recipe.references() == [ALIASES["a"], ALIASES["lora"], ALIASES["b"]]
+    assert found.plan.sources == (ALIASES["a"], ALIASES["lora"], ALIASES["b"])
+    assert found.plan.models == {ALIASES["a"], ALIASES["b"]}
+    assert found.plan.donor == f"{ALIASES['a']}+{ALIASES['lora']}"
+    assert found.plan.stored_donor == ALIASES["a"]
+    assert accepted(linear("b+lora", "b")).model_id != found.model_id
+
+
+def test_an_adapter_over_its_own_base_is_the_model_it_is_registered_as(accepted: Accept) -> None:
+    assert accepted(linear("base+lora", "a")).model_id == accepted(linear("lora", "a")).model_id
+    assert "the same model" in refusal(accepted, linear("base+lora", "lora"))["/models/1/model"]
+
+
+def test_what_stands_behind_a_plus_must_be_an_adapter_that_fits(accepted: Accept) -> None:
+    assert "is no adapter" in refusal(accepted, linear("a+b"))["/models/0/model"]
+    unfit = refusal(accepted, linear("b", "wide+lora"))["/models/1/model"]
+    assert "'w.weight' is [8, 9]" in unfit
+    assert WIDE in unfit
+    found = refusal(accepted, linear("a+lroa", "nobody+lora", base_model="c+d"))
+    assert list(found) == ["/models/0/model", "/models/1/model", "/base_model"]
+    step = [linear("wide", name="step"), linear("a", "step+lora")]
+    assert "'w.weight' is [8, 9]" in refusal(accepted, step)["/1/models/1/model"]
+
+
+def test_an_intermediate_has_the_id_that_its_recipe_has_by_itself(accepted: Accept, store: Store) -> None:
+    step = RECIPE | {"merge_method": "dare_ties"}
+    alone = accepted(step, seed=4)
+    streamed = accepted([step | {"name": "step"}, linear("step", "b")], seed=4)
+    assert streamed.plan.models == set(alone.recipe.references())
+    assert [document.name for document in streamed.recipe.intermediates] == [alone.model_id]
+    if not store.has(alone.model_id):
+        add_model(store, alone.model_id, {"w.weight": torch.zeros(8, 8)})
+    in_two_steps = accept(
+        linear(alone.model_id, "b"),
+        4,
+        lambda reference: reference if reference == alone.model_id else resolve(reference),
+        store,
+    )
+    assert in_two_steps.model_id == streamed.model_id
+    # Chance is in the intermediate only, and yet the seed counts.
+    assert accepted([step | {"name": "step"}, linear("step", "b")], seed=5).model_id != streamed.model_id
+
+
+def test_names_and_order_of_recipes_do_not_change_the_id(accepted: Accept) -> None:
+    one, other = linear("a", "b"), linear("x", "base", merge_method="karcher")
+    other["models"] = [{"model": "x"}, {"model": "base"}]
+    wanted = accepted([one | {"name": "x"}, other | {"name": "y"}, linear("y", "b")])
+    renamed = json.loads(json.dumps(other).replace('"x"', '"one"'))
+    same = accepted([renamed | {"name": "two"}, one | {"name": "one"}, linear("two", "b")])
+    assert same.model_id == wanted.model_id
+    again = accepted(canonical(wanted.recipe))
+    assert canonical(again.recipe) == canonical(wanted.recipe)
+    assert again.model_id == wanted.model_id
+
+
+def test_recipes_that_make_the_same_model_are_refused(accepted: Accept) -> None:
+    recipes = [linear("a", name="x"), linear("a-too", name="y"), linear("x", "y")]
+    assert "recipe 0 makes the very same model" in refusal(accepted, recipes)["/1/name"]
+
+
+def test_what_an_intermediate_lacks_is_told_in_its_recipe(accepted: Accept) -> None:
+    recipes = [linear("a", "wide", name="x"), linear("x", "b")]
+    assert "another shape" in refusal(accepted, recipes)["/0/models/1/model"]
+    recipes = [linear("wide", name="x"), linear("x", "b")]
+    assert "another shape" in refusal(accepted, recipes)["/1/models/1/model"]
+    recipes = [linear("nobody", name="x"), linear("x", "b")]
+    assert "no model 'nobody'" in refusal(accepted, recipes)["/0/models/0/model"]

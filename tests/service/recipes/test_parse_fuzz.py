@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from service.contracts.methods import METHODS
 from service.recipes.digest import canonical, model_id
+from service.recipes.intermediates import in_order
 from service.recipes.parse import parse_recipe
 from service.recipes.refusal import Refused
 
@@ -21,7 +22,7 @@ ANYTHING = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
     max_leaves=12,
 )
-NAMES = st.sampled_from(["a", "b", "base"]) | TEXT
+NAMES = st.sampled_from(["a", "b", "base", "a+b", "x", "y", "x+b"]) | TEXT
 PARAMETERS = st.dictionaries(
     st.sampled_from(["weight", "density", "t", "lambda", "normalize"]) | TEXT, NUMBERS | ANYTHING, max_size=3
 )
@@ -49,28 +50,57 @@ NEAR_RECIPES: Any = st.fixed_dictionaries(
         "base_model": NAMES | NUMBERS,
         "parameters": PARAMETERS | ANYTHING,
         "dtype": st.sampled_from(["bfloat16", "torch.float32"]) | ANYTHING,
+        "name": NAMES | NUMBERS,
+        "strict": st.booleans() | ANYTHING,
         "x": ANYTHING,
     },
 )
+STEPS = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from(["x", "y", "z"]) | TEXT,
+        "merge_method": st.just("linear"),
+        "models": MODELS,
+        "parameters": st.just({"weight": 1}),
+    },
+    optional={"base_model": NAMES},
+)
+LISTS = st.lists(STEPS, max_size=3).flatmap(
+    lambda steps: st.one_of(STEPS, NEAR_RECIPES).map(
+        lambda last: [*steps, {key: value for key, value in last.items() if key != "name"}]
+    )
+)
 
 
-def parses_or_is_refused(text: str | bytes) -> None:
+def parses_or_is_refused(text: str | bytes, lenient: bool = False) -> None:
     try:
-        recipe = parse_recipe(text)
+        recipe = parse_recipe(text, lenient=lenient)
     except Refused as refused:
         for problem in refused.problems:
             assert problem.detail
             problem.model_dump_json()
         return
     again = parse_recipe(json.dumps(canonical(recipe)))
-    assert again == recipe
+    assert again.documents == recipe.model_copy(update={"warnings": ()}).documents
+    assert [index for index, _ in in_order(again)][-1] == len(again.intermediates)
     assert model_id(again, 0) == model_id(recipe, 0)
 
 
-@given(NEAR_RECIPES)
-@settings(max_examples=400, deadline=None)
-def test_near_recipes(document: Any) -> None:
-    parses_or_is_refused(json.dumps(document))
+@given(NEAR_RECIPES | LISTS, st.booleans())
+@settings(max_examples=500, deadline=None)
+def test_near_recipes(document: Any, lenient: bool) -> None:
+    parses_or_is_refused(json.dumps(document), lenient)
+
+
+@given(LISTS)
+@settings(max_examples=100, deadline=None)
+def test_lists_mean_the_same_as_documents(recipes: list[Any]) -> None:
+    outcomes: list[Any] = []
+    for text in (json.dumps(recipes), yaml.safe_dump_all(recipes, sort_keys=False)):
+        try:
+            outcomes.append(canonical(parse_recipe(text.encode(errors="surrogatepass"))))
+        except Refused as refused:
+            outcomes.append({problem.pointer for problem in refused.problems})
+    assert outcomes[0] == outcomes[1] or len(recipes) == 1
 
 
 @given(NEAR_RECIPES)

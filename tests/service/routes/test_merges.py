@@ -1,10 +1,16 @@
 """POST /merges: what can work is queued once and made once; what can't is refused at the field."""
 
 import json
+import shutil
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
+
+from service.registry import Registry
+from tests.workers.serving.models import add_adapter, add_model
 
 from .conftest import MODELS, Gateway, assert_nothing_done, assert_problem
 
@@ -84,6 +90,69 @@ def test_a_dry_run_only_plans(gateway: Gateway) -> None:
     assert_nothing_done(gateway)
     queued = gateway.client.post("/merges", json=TIES | {"dtype": "bfloat16"}).json()
     assert queued["model"] == plan["model"]
+
+
+def test_unknown_keys_are_warnings_where_leniency_is_asked_for(gateway: Gateway) -> None:
+    recipe = LINEAR | {"notes": "mine", "parameters": {"int8_mask": True}}
+    assert_problem(gateway.client.post("/merges", json=recipe), 422, "/notes")
+
+    plan = gateway.client.post("/merges?dry_run=true&lenient=true", json=recipe).json()
+    job = gateway.client.post("/merges", json=recipe | {"strict": False}).json()
+    gateway.work()
+    model = gateway.client.get(f"/models/{job['model']}").json()
+    again = gateway.client.post("/merges?lenient=true", json=recipe).json()
+
+    assert [warning["pointer"] for warning in plan["warnings"]] == ["/notes", "/parameters/int8_mask"]
+    assert job["warnings"] == model["warnings"] == again["warnings"] == plan["warnings"]
+    assert gateway.client.post("/merges", json=LINEAR).json() == model | {"warnings": []}
+
+
+def test_documents_and_adapters_are_merged_without_files_in_between(gateway: Gateway) -> None:
+    """The same as merging in two steps, to the bit and to the id, and the same seed draws the same mask."""
+    layer = "model.layers.0.self_attn.q_proj"
+    chance = torch.Generator().manual_seed(1)
+    registry = Registry(gateway.store, gateway.redis)
+    for number, name in enumerate(("one", "two", "three")):
+        tensors = {f"{layer}.weight": torch.randn(8, 8, generator=chance)}
+        registry.add(add_model(gateway.store, f"m_{number:016x}", tensors), [name])
+    one = gateway.store.manifest("m_" + "0" * 16)
+    registry.add(add_adapter(gateway.store, "m_" + "f" * 16, one, layer), ["lora"])
+    step = {
+        "merge_method": "dare_ties",
+        "base_model": "one",
+        "models": [{"model": "two+lora"}, {"model": "three"}],
+        "parameters": {"weight": 1, "density": 0.5},
+    }
+    last = {
+        "merge_method": "slerp",
+        "base_model": "step",
+        "models": [{"model": "step"}, {"model": "lora"}],
+        "parameters": {"t": 0.3},
+    }
+    text = yaml.safe_dump_all([step | {"name": "step"}, last])
+
+    plan = gateway.client.post("/merges?dry_run=true&seed=3", content=text).json()
+    job = gateway.client.post("/merges?seed=3", content=text).json()
+    gateway.work()
+
+    streamed = gateway.client.get(f"/models/{job['model']}").json()
+    assert plan["model"] == job["model"]
+    assert gateway.client.get(f"/jobs/{job['id']}").json()["progress"]["bytes_done"] == plan["bytes_written"]
+    assert set(streamed["sources"]) == {
+        "m_" + digit for digit in ("0" * 16, "0" * 15 + "1", "0" * 15 + "2", "f" * 16)
+    }
+    assert gateway.client.post("/merges?seed=3", json=streamed["recipe"]).json()["id"] == job["model"]
+    (between,) = plan["intermediates"]
+    assert not gateway.store.has(between)
+    weights = load_file(gateway.store.path(job["model"]) / "model.safetensors")
+    shutil.rmtree(gateway.store.path(job["model"]))
+    gateway.client.post("/merges?name=step&seed=3", json=step)
+    gateway.work()
+    assert gateway.client.get("/models/step").json()["id"] == between
+    assert gateway.client.post("/merges?seed=3", json=last).json()["model"] == job["model"]
+    gateway.work()
+    in_two_steps = load_file(gateway.store.path(job["model"]) / "model.safetensors")
+    assert torch.equal(weights[f"{layer}.weight"], in_two_steps[f"{layer}.weight"])
 
 
 @pytest.mark.parametrize(
