@@ -13,15 +13,15 @@ TENSORS = {
     "model.embed_tokens.weight": TensorEntry(shape=[32, 8], dtype="BF16"),
     **{
         f"model.layers.{layer}.self_attn.q_proj.weight": TensorEntry(shape=[8, 8], dtype="BF16")
-        for layer in range(3)
+        for layer in range(30)
     },
     "model.norm.weight": TensorEntry(shape=[8], dtype="BF16"),
 }
 ALIASES = {"smollm2", "safety", "general", "mix15", "en", "hi", "fr", "es", "ar", "ru"}
 
 
-def test_there_are_examples_for_objectives_and_for_languages() -> None:
-    assert {path.stem.split("-")[0] for path in RECIPES} == {"objective", "language"}
+def test_there_are_examples_for_objectives_for_languages_and_for_safety() -> None:
+    assert {path.stem.split("-")[0] for path in RECIPES} == {"objective", "language", "safety"}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
