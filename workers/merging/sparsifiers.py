@@ -27,7 +27,10 @@ def keep_largest(inputs: Inputs, models: Sequence[SparseModel]) -> Sparsifier:
 
 
 def drop_outliers(inputs: Inputs, models: Sequence[OutlierModel]) -> Sparsifier:
-    """A share `density`, without the share `gamma` of the largest (Model breadcrumbs). Costs two passes."""
+    """A share `density`, at least one, without the share `gamma` of the largest (Model breadcrumbs).
+
+    Costs two passes.
+    """
     bounds = [_ranks(model, inputs.numel) for model in models]
     counts = [count for bound in bounds for count in bound]
     found = largest(inputs, lambda tile: [v for v in tile.task_vectors() for _ in range(2)], counts)
@@ -74,7 +77,7 @@ def _ranks(model: OutlierModel, size: int) -> tuple[int | None, int | None]:
     if model.density >= 1:
         return None, None
     top = int(model.gamma * size)
-    bottom = size - int(model.density * size) - top
+    bottom = size - max(1, int(model.density * size)) - top
     if bottom < 0:
         top, bottom = top + bottom, 0
     return top or None, size - bottom if bottom else None

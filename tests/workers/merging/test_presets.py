@@ -45,9 +45,9 @@ def layer_of(name: str) -> int | None:
 
 
 def largest(change: Array, density: float) -> Array:
-    """`change` with all but its largest entries set to zero."""
+    """`change` with all but its largest entries, at least one, set to zero."""
     flat = np.abs(change).ravel()
-    kept = np.argsort(-flat, kind="stable")[: int(density * flat.size)]
+    kept = np.argsort(-flat, kind="stable")[: max(1, int(density * flat.size))]
     mask = np.zeros(flat.size)
     mask[kept] = 1
     trimmed: Array = change * mask.reshape(change.shape)
