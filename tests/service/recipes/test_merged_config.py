@@ -1,8 +1,11 @@
 """config.json tells what a merge has made of the donor."""
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from service.recipes.merged_config import merged_config
 from service.recipes.plan import Plan
@@ -71,9 +74,30 @@ def test_in_a_multimodal_config_it_is_the_language_models_layers_that_change() -
     }
 
 
-@pytest.mark.parametrize("odd", [None, "x", {}, [], 7, [[]], {"num_layers": "x", "layer_types": 3}])
-def test_odd_configs_are_left_alone(odd: Any) -> None:
-    """Whatever JSON a checkpoint brings: the merge of its weights does not end in a crash for that."""
-    config = {"num_hidden_layers": odd, "text_config": odd, "layer_types": odd, "mlp_only_layers": odd}
-    plan = stacked(("a", 0, 3), ("b", 0, 3))
-    assert merged_config({"a": config, "b": {"text_config": 1}}, plan)["dtype"] == "float32"
+FIVE = stacked(("a", 0, 2), ("b", 0, 3))
+KEYS = st.sampled_from(
+    [
+        "num_hidden_layers",
+        "n_layer",
+        "layer_types",
+        "mlp_only_layers",
+        "dtype",
+        "text_config",
+        "vision_config",
+    ]
+)
+VALUES = st.recursive(
+    st.none() | st.integers(-1, 4) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(KEYS, VALUES), st.dictionaries(KEYS, VALUES))
+@settings(deadline=None)
+def test_no_config_ends_a_merge_in_a_crash(first: dict[str, Any], second: dict[str, Any]) -> None:
+    before = deepcopy((first, second))
+    made = merged_config({"a": first, "b": second}, FIVE)
+    assert (first, second) == before
+    assert made.keys() <= first.keys() | {"dtype"}
+    assert made.get("num_hidden_layers", 5) == 5 or not isinstance(first["num_hidden_layers"], int)
