@@ -19,7 +19,7 @@ from mergekit.merge import MergeOptions, run_merge  # type: ignore[import-not-fo
 from mergekit.scripts.multimerge import main as multimerge  # type: ignore[import-not-found,import-untyped,unused-ignore]
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import LlamaConfig
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig
 
 Tensors = dict[str, torch.Tensor]
 
@@ -42,6 +42,19 @@ def model_config(tied: bool = False) -> LlamaConfig:
         max_position_embeddings=32,
         tie_word_embeddings=tied,
         architectures=["LlamaForCausalLM"],
+        dtype="float32",
+    )
+
+
+def gpt2_config() -> GPT2Config:
+    """Transposed weights, biases, learned positions, a tied head, and `n_layer`."""
+    return GPT2Config(
+        vocab_size=20,
+        n_embd=12,
+        n_layer=3,
+        n_head=2,
+        n_positions=16,
+        architectures=["GPT2LMHeadModel"],
         dtype="float32",
     )
 
@@ -80,6 +93,11 @@ def random_model(config: LlamaConfig, rng: torch.Generator) -> Tensors:
     }
 
 
+def random_gpt2(rng: torch.Generator) -> Tensors:
+    parameters = GPT2LMHeadModel(gpt2_config()).named_parameters()
+    return {name: 0.1 * torch.randn(parameter.shape, generator=rng) for name, parameter in parameters}
+
+
 def tuned(base: Tensors, rng: torch.Generator, *, scale: float, zeros: float = 0, power: int = 1) -> Tensors:
     """The base plus noise; a share `zeros` stays untouched, an odd `power` > 1 makes heavy tails."""
     result = {}
@@ -103,7 +121,7 @@ def input_models() -> dict[str, Tensors]:
     rng = torch.Generator().manual_seed(SEED)
     base = random_model(model_config(), rng)
     tied = random_model(model_config(tied=True), rng)
-    return {
+    llamas = {
         "base": base,
         "expert-a": tuned(base, rng, scale=0.02),
         "expert-b": tuned(base, rng, scale=0.03, zeros=0.3),
@@ -113,13 +131,18 @@ def input_models() -> dict[str, Tensors]:
         "tied-base": tied,
         "tied-a": tuned(tied, rng, scale=0.02),
     }
+    gpt2 = random_gpt2(rng)
+    gpt2s = {f"gpt2-{name}": tuned(gpt2, rng, scale=0.02) for name in "ab"}
+    return {**llamas, "gpt2-base": gpt2, **gpt2s}
 
 
 def write_models(models: dict[str, Tensors], folder: Path) -> None:
     for name, tensors in models.items():
         target = folder / name
         target.mkdir()
-        model_config(tied="lm_head.weight" not in tensors).save_pretrained(target)
+        tied = "lm_head.weight" not in tensors
+        config = gpt2_config() if name.startswith("gpt2") else model_config(tied)
+        config.save_pretrained(target)
         save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
 
 
