@@ -14,12 +14,14 @@ from workers.merging.weights import row_layout
 def whole_matrices(inputs: Inputs, values: Callable[[Tile], Sequence[Tensor]], sets: int) -> Tensor | None:
     """`sets` matrices of the values of all tiles, float32: shape (sets, matrices, rows, columns). One pass.
 
-    A tensor of more than two dimensions is a stack of matrices (experts). None for what is no matrix; for
-    embeddings and output heads, which are lists of tokens' vectors, and too large; and for NaN and infinity,
-    which no decomposition takes.
+    A tensor of three dimensions is a stack of matrices (experts). None for what is no matrix; for embeddings
+    and output heads, which are lists of tokens' vectors, and too large; and for NaN and infinity, which no
+    decomposition takes.
     """
-    *stack, rows, columns = (1, 1, *inputs.shape)
-    if min(rows, columns) < 2 or is_embedding(inputs.name) or inputs.name.endswith("lm_head.weight"):
+    if len(inputs.shape) not in (2, 3) or is_embedding(inputs.name) or inputs.name.endswith("lm_head.weight"):
+        return None
+    *stack, rows, columns = inputs.shape
+    if min(rows, columns) < 2:
         return None
     whole = torch.empty(sets, *row_layout(inputs.shape), device=inputs.device)
 

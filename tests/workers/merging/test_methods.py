@@ -1,6 +1,8 @@
 """What holds for every registered merge method."""
 
 import pkgutil
+import re
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
@@ -30,6 +32,8 @@ SHAPES = {
     "model.unused_columns.weight": (4, 0),
 }
 NAMES = ("a", "b", "c")
+
+ROOT = Path(__file__).parents[3]
 
 every_method = pytest.mark.parametrize("method", sorted(METHODS))
 
@@ -67,6 +71,15 @@ def assert_close(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
 
 def test_every_contract_has_its_function_and_every_function_its_contract() -> None:
     assert {module.name for module in pkgutil.iter_modules(methods.__path__)} == set(METHODS)
+
+
+def test_the_page_on_adding_a_method_quotes_its_example_as_it_is() -> None:
+    page = (ROOT / "docs" / "adding-a-method.md").read_text()
+    folders = ("service/contracts", "workers/merging")
+    code = "".join((ROOT / folder / "methods" / "safemerge.py").read_text() for folder in folders)
+    quoted = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(quoted) == 5
+    assert [block for block in quoted if block not in code] == []
 
 
 @every_method
