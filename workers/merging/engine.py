@@ -20,7 +20,7 @@ from workers.merging.weights import Weights, as_rows, row_layout
 __all__ = ["TORCH_DTYPES", "Destination", "NotFinite", "in_memory", "merge"]
 
 _COPIED_ELEMENTS = 1024 * 1024
-_LARGE_ELEMENTS = 4 * 1024 * 1024
+_LARGE_ELEMENTS = 16 * 1024 * 1024
 """From this size on all threads work on one tensor; smaller ones are merged side by side."""
 
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
+from workers.merging.difference import difference
 from workers.merging.weights import row_layout
 
 TILE_ELEMENTS = 128 * 1024
@@ -24,13 +26,24 @@ class Tile:
 
     start: int
     offset: int
-    models: list[Tensor]
-    base: Tensor | None
+    stored_models: list[Tensor]
+    """In the dtype that they are loaded in."""
+    stored_base: Tensor | None
+
+    @cached_property
+    def models(self) -> list[Tensor]:
+        """float32."""
+        return [model.float() for model in self.stored_models]
+
+    @cached_property
+    def base(self) -> Tensor | None:
+        """float32."""
+        return None if self.stored_base is None else self.stored_base.float()
 
     def task_vectors(self) -> list[Tensor]:
         """models - base, float32, the caller's own. A spec with base="origin" assures a base."""
-        assert self.base is not None
-        return [model - self.base for model in self.models]
+        assert self.stored_base is not None
+        return [difference(model, self.stored_base) for model in self.stored_models]
 
     def directions(self) -> list[Tensor]:
         """The task vectors where there is a base, else the models."""
@@ -96,8 +109,8 @@ class Inputs:
         return Tile(
             start=start,
             offset=start * row_layout(self.shape)[1],
-            models=[self._read(model, start, stop, step) for model in self.models],
-            base=None if self.base is None else self._read(self.base, start, stop, step),
+            stored_models=[self._read(model, start, stop, step) for model in self.models],
+            stored_base=None if self.base is None else self._read(self.base, start, stop, step),
         )
 
     @property
@@ -110,4 +123,4 @@ class Inputs:
 
     def _read(self, source: Source, start: int, stop: int, step: int) -> Tensor:
         rows = source.read(start, stop, step).to(self.device)
-        return (rows if self.load_dtype is None else rows.to(self.load_dtype)).float()
+        return rows if self.load_dtype is None else rows.to(self.load_dtype)

@@ -1,35 +1,34 @@
 """The k entries of the largest magnitude, found by counting instead of sorting.
 
-Magnitudes of float32 numbers sort as their bit patterns do. A sample brackets the k-th; one pass over the
-tiles counts what lies above the bracket and lists what lies within, so the result is exact however bad the
-sample. Where the k-th lies outside after all, a histogram of the upper 16 bits gives a bracket that holds it.
+Magnitudes of float32 numbers sort as their bit patterns do. A bracket from a sample most likely holds the
+k-th; one pass over the tiles counts what lies above it and lists what lies within, so the result is exact
+however bad the sample. Where the k-th lies outside after all, a bracket is counted out that holds it.
 Among equal entries at the boundary those with the lowest index are kept.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import hardshrink
 
 from workers.merging import kernels
+from workers.merging.brackets import (
+    Bracket,
+    Brackets,
+    Numbers,
+    Values,
+    bin_of,
+    bits_of,
+    counted_brackets,
+    sampled_brackets,
+)
 from workers.merging.inputs import Inputs, Tile
 
-_BINS = 1 << 16
-_FEW = 2048
-"""Up to so many values of a tile are as well listed as counted; differences of bfloat16 take few values."""
-_LEAST_SAMPLE, _SAMPLE_SHARE, _LARGEST_SAMPLE = 1 << 15, 1 / 24, 1 << 20
-_MARGIN = 0.3
-"""Share of the sample from its k-th to the bracket's ends, for one row; for n rows 1 / sqrt(n) of it."""
-
-Values = Callable[[Tile], Sequence[Tensor]]
-"""From a tile to sets of float32 values, one per entry of the tensor, of which the magnitude counts."""
-Numbers = NDArray[Any]
+_LISTED_SHARE = 1 / 16
+"""Up to this share of a tile is listed entry by entry, more (differences of bfloat16 repeat) is counted."""
 
 
 @dataclass(frozen=True)
@@ -68,68 +67,12 @@ def largest(inputs: Inputs, values: Values, counts: Sequence[int | None]) -> lis
     """For each set its `counts` largest; None where the count is None. Costs one pass, rarely three."""
     if all(count is None for count in counts):
         return [None for _ in counts]
-    found = _within(inputs, values, counts, _sampled_brackets(inputs, values, counts))
+    found = _within(inputs, values, counts, sampled_brackets(inputs, values, counts))
     missed = [None if entries else count for entries, count in zip(found, counts, strict=True)]
     if any(missed):
-        again = _within(inputs, values, missed, _counted_brackets(inputs, values, missed))
+        again = _within(inputs, values, missed, counted_brackets(inputs, values, missed))
         found = [first or second for first, second in zip(found, again, strict=True)]
     return found
-
-
-@dataclass(frozen=True)
-class _Bracket:
-    """Bit patterns from `low` to `high`, both included. Zero is in none: nothing is below it."""
-
-    low: int
-    high: int
-
-
-Brackets = list[_Bracket | None]
-
-
-def _sampled_brackets(inputs: Inputs, values: Values, counts: Sequence[int | None]) -> Brackets:
-    """For each set a narrow bracket that most likely holds its k-th value."""
-    size = max(_LEAST_SAMPLE, min(int(inputs.numel * _SAMPLE_SHARE), _LARGEST_SAMPLE))
-    width = inputs.shape[-1] if inputs.shape else 1
-    tiles = list(inputs.sample(lambda tile: [_bits(found).cpu().numpy() for found in values(tile)], size))
-    return [
-        None if count is None else _around(np.sort(np.concatenate(bits)), count / inputs.numel, width)
-        for bits, count in zip(zip(*tiles, strict=True), counts, strict=True)
-    ]
-
-
-def _around(sample: Numbers, share: float, width: int) -> _Bracket:
-    """Around the bit pattern that `share` of the sample lies above; it is ascending, of rows of `width`."""
-    position, margin = len(sample) * (1 - share), _MARGIN * sqrt(len(sample) * width)
-    low, high = int(position - margin), int(position + margin) + 1
-    return _Bracket(
-        low=max(1, int(sample[low])) if low >= 0 else 1,
-        high=int(sample[high]) if high < len(sample) else _upper_bin(_BINS // 2 - 1).high,
-    )
-
-
-def _counted_brackets(inputs: Inputs, values: Values, counts: Sequence[int | None]) -> Brackets:
-    """For each set the bit patterns that share their upper half with its k-th value. Costs a pass."""
-
-    def histograms(tile: Tile) -> list[Tensor | None]:
-        return [
-            None if count is None else torch.bincount(_bits(found) >> 16, minlength=_BINS)
-            for found, count in zip(values(tile), counts, strict=True)
-        ]
-
-    totals = [torch.zeros(_BINS, dtype=torch.int64, device=inputs.device) for _ in counts]
-    for found in inputs.map(histograms):
-        for total, histogram in zip(totals, found, strict=True):
-            if histogram is not None:
-                total += histogram
-    return [
-        None if count is None else _upper_bin(_bin_of(total.cpu().numpy(), count)[0])
-        for total, count in zip(totals, counts, strict=True)
-    ]
-
-
-def _upper_bin(upper: int) -> _Bracket:
-    return _Bracket(low=max(1, upper << 16), high=(upper << 16) | 0xFFFF)
 
 
 def _within(
@@ -160,62 +103,67 @@ class _Found:
     above: int
     within: Numbers
     """Bit patterns."""
-    counts: Numbers
-    """How often each occurs."""
+    counts: Numbers | None
+    """How often each occurs; None: each is listed as often as it occurs."""
 
     @classmethod
-    def of(cls, start: int, values: Tensor, bracket: _Bracket) -> "_Found":
+    def of(cls, start: int, values: Tensor, bracket: Bracket) -> "_Found":
         sieve = kernels.sift if values.is_cpu else sift
         above, within = sieve(values, bracket.low, bracket.high)
-        if len(within) > _FEW:
+        if len(within) > _LISTED_SHARE * values.numel():
             return cls(start, above, *np.unique(within, return_counts=True))
-        return cls(start, above, within, np.ones(len(within), dtype=np.int64))
+        return cls(start, above, within, None)
+
+    @property
+    def size(self) -> int:
+        return len(self.within) if self.counts is None else int(self.counts.sum())
+
+    def of_upper_half(self, upper: int) -> tuple[Numbers, Numbers]:
+        """The patterns that begin so, and how often each occurs."""
+        chosen = self.within >> 16 == upper
+        patterns = self.within[chosen]
+        return patterns, np.ones(len(patterns)) if self.counts is None else self.counts[chosen]
+
+    def ties(self, bits: int) -> int:
+        """How many have this bit pattern."""
+        equal = self.within == bits
+        return int(np.count_nonzero(equal) if self.counts is None else self.counts[equal].sum())
 
 
 def sift(values: Tensor, low: int, high: int) -> tuple[int, Numbers]:
     """How many magnitudes have bit patterns above `high`, and the patterns from `low` to `high`, in order."""
-    bits = _bits(values)
+    bits = bits_of(values)
     over = bits > high
     within = torch.masked_select(bits, (bits >= low) ^ over)
     return int(over.sum()), within.cpu().numpy()
 
 
-def _largest(tiles: Sequence[_Found], bracket: _Bracket, count: int) -> Largest | None:
+def _largest(tiles: Sequence[_Found], bracket: Bracket, count: int) -> Largest | None:
     rank = count - sum(tile.above for tile in tiles)
-    within = np.concatenate([tile.within for tile in tiles])
-    counts = np.concatenate([tile.counts for tile in tiles])
     if rank <= 0:
         return None
-    if rank > counts.sum():
+    if rank > sum(tile.size for tile in tiles):
         return Largest(bits=0, kept_ties={}) if bracket.low == 1 else None
-    bits, kept = _select(within, counts, rank)
+    bits, kept = _select(tiles, bracket, rank)
     kept_ties = {}
     for tile in tiles:
-        ties = int(tile.counts[tile.within == bits].sum())
+        ties = tile.ties(bits)
         if ties > kept:
             kept_ties[tile.start] = max(kept, 0)
         kept -= ties
     return Largest(bits=bits, kept_ties=kept_ties)
 
 
-def _select(bits: Numbers, counts: Numbers, rank: int) -> tuple[int, int]:
+def _select(tiles: Sequence[_Found], bracket: Bracket, rank: int) -> tuple[int, int]:
     """The bit pattern of this rank from the top, and its rank among its equals."""
-    upper, rank = _bin_of(np.bincount(bits >> 16, weights=counts), rank)
-    chosen = bits >> 16 == upper
-    lower, rank = _bin_of(np.bincount(bits[chosen] & 0xFFFF, weights=counts[chosen]), rank)
-    return (upper << 16) | lower, rank
-
-
-def _bin_of(histogram: Numbers, rank: int) -> tuple[int, int]:
-    """The bin that holds the value of this rank from the top, and its rank within the bin."""
-    from_top = histogram[::-1].cumsum()
-    position = int(np.searchsorted(from_top, rank))
-    above = int(from_top[position - 1]) if position else 0
-    return len(histogram) - 1 - position, rank - above
-
-
-def _bits(values: Tensor) -> Tensor:
-    return values.abs().flatten().view(torch.int32)
+    first = bracket.low >> 16
+    histogram = np.zeros((bracket.high >> 16) - first + 1)
+    for tile in tiles:
+        histogram += np.bincount((tile.within >> 16) - first, weights=tile.counts, minlength=len(histogram))
+    upper, rank = bin_of(histogram, rank)
+    patterns, counts = zip(*(tile.of_upper_half(upper + first) for tile in tiles), strict=True)
+    lower, rank = bin_of(np.bincount(np.concatenate(patterns) & 0xFFFF, weights=np.concatenate(counts)), rank)
+    return (upper + first) << 16 | lower, rank
 
 
 def _from_bits(bits: int) -> float:

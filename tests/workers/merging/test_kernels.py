@@ -33,3 +33,11 @@ def test_sign_election(data: st.DataObject, models: int, size: int, normalize: b
     found = kernels.elected_sum([vector.clone() for vector in vectors], factors, weights, normalize=normalize)
     wanted = sign_election.elected_sum_on_device(vectors, factors, weights, normalize=normalize)
     torch.testing.assert_close(found, wanted, rtol=1e-6, atol=0, equal_nan=True)
+
+
+@given(st.lists(st.tuples(ENTRIES, ENTRIES), min_size=1, max_size=3000))
+@settings(deadline=None, max_examples=30)
+def test_differences_of_bfloat16(pairs: list[tuple[float, float]]) -> None:
+    model, base = torch.tensor(pairs).bfloat16().unbind(1)
+    found = kernels.bfloat16_difference(model, base)
+    torch.testing.assert_close(found, model.float() - base.float(), rtol=0, atol=0, equal_nan=True)
