@@ -5,7 +5,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,22 @@ def server(folder: Path, port: int, work: Path) -> Iterator[tuple[str, float]]:
     finally:
         process.terminate()
         process.wait()
+
+
+def ask(url: str, texts: Sequence[str], tokens: int) -> float:
+    """The seconds that all take together, asked at once as chats."""
+
+    def one(text: str) -> None:
+        chat = {"model": NAME, "messages": [{"role": "user", "content": text}], "temperature": 0}
+        client.post("/v1/chat/completions", json=chat | {"max_tokens": tokens}).raise_for_status()
+
+    began = time.monotonic()
+    with (
+        httpx2.Client(base_url=url, trust_env=False, timeout=600) as client,
+        ThreadPoolExecutor(len(texts)) as threads,
+    ):
+        list(threads.map(one, texts))
+    return time.monotonic() - began
 
 
 def _healthy(url: str) -> bool:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -34,18 +35,33 @@ from clients.stack.ports import claim_port
 from service.engines.keys import SERVED_NAME
 
 INGREDIENTS = ("safety", "general")
-RECIPES, TOKENS, ROUNDS = 12, 16, 3
-LOAD_TOKENS, LATENCIES = 32, 30
+RECIPES, PROMPTS, TOKENS, ROUNDS = 12, 10, 16, 3
+LOAD_TOKENS, LATENCIES, TURNS = 24, 20, 3
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """Seconds that one recipe takes with mergekit-yaml and a vLLM started on what it wrote."""
+
+    merging: float
+    starting: float
+    first_token: float
+    asking: float
+    """Every prompt of every language, all at once."""
 
 
 def main() -> None:
     arguments = _arguments()
     table = Table("", "ours", "by hand", "ratio", "goal", title="SmolLM2-135M", title_justify="left")
+    prompts = {
+        language: [row.prompt for row in load_prompts(Assets().prompts, language)] for language in LANGUAGES
+    }
     with running(arguments.folder) as (service, folders):
         service.generate(BASE, "Hello", max_tokens=1)
-        first_token(service, folders, arguments, table)
-        gateway(service, table)
-        recipes_by_languages(service, folders, arguments, table)
+        by_hand = do_by_hand(folders, arguments, prompts)
+        first_token(service, by_hand, table)
+        gateway(service, [text for texts in prompts.values() for text in texts], table)
+        recipes_by_languages(service, by_hand, prompts, table)
     Console(width=120).print(table)
 
 
@@ -84,36 +100,39 @@ def slerp(t: float) -> dict[str, Any]:
     return recipe | {"parameters": {"t": t}}
 
 
-def first_token(
-    service: Polymerge, folders: dict[str, Path], arguments: argparse.Namespace, table: Table
-) -> None:
-    """From a recipe that nobody has sent before; on either side with all sources in the page cache."""
-    before = time.time_ns() % 1_000_000 / 1e8
+def do_by_hand(
+    folders: dict[str, Path], arguments: argparse.Namespace, prompts: dict[str, list[str]]
+) -> ByHand:
+    merged, merging = fresh_vllm.merge(arguments.mergekit, slerp(0.5), folders, arguments.folder)
+    with fresh_vllm.server(merged, claim_port("127.0.0.1", 0), arguments.folder) as (url, starting):
+        first = fresh_vllm.ask(url, ["Hello"], 1)
+        asking = fresh_vllm.ask(url, [text for texts in prompts.values() for text in texts[:PROMPTS]], TOKENS)
+    return ByHand(merging, starting, first, asking)
+
+
+def first_token(service: Polymerge, by_hand: ByHand, table: Table) -> None:
+    """From recipes that nobody has sent before; on either side with all sources in the page cache."""
+    new = time.time_ns() % 1_000_000 / 1e8
     seconds = []
     for number in range(ROUNDS + 1):
         began = time.monotonic()
-        model = service.merge(slerp(0.3 + number / 10 + before), materialize=False)
+        model = service.merge(slerp(0.3 + number / 10 + new), materialize=False)
         service.generate(model.id, "Hello", max_tokens=1)
         seconds.append(time.monotonic() - began)
-    # The first one reads its sources through once, to see whether they are as they were registered.
+    # The first one reads its sources through, to see whether they are as they were when they were registered.
     ours = median(seconds[1:])
-    merged, merging = fresh_vllm.merge(arguments.mergekit, slerp(0.3), folders, arguments.folder)
-    with fresh_vllm.server(merged, claim_port("127.0.0.1", 0), arguments.folder) as (url, starting):
-        began = time.monotonic()
-        ask(url, fresh_vllm.NAME, ["Hello"], 1)
-        theirs = merging + starting + time.monotonic() - began
+    theirs = by_hand.merging + by_hand.starting + by_hand.first_token
     row(table, "recipe to first token, s", ours, theirs, theirs / ours, ">= 30")
-    row(table, "  by hand: mergekit-yaml, s; vLLM start, s", merging, starting)
-    row(table, "  first use of new sources, s", seconds[0])
-    swaps = [second for item in service.engines() for second in item.swap_seconds]
+    row(table, "  by hand: mergekit-yaml, then vLLM's start, s", by_hand.merging, by_hand.starting)
+    row(table, "  ours on first use of new sources, s", seconds[0])
+    swaps = [second for engine in service.engines() for second in engine.swap_seconds]
     row(table, f"swap, median of {len(swaps)}, s", median(swaps), goal="<= 1.5")
 
 
-def gateway(service: Polymerge, table: Table) -> None:
+def gateway(service: Polymerge, texts: Sequence[str], table: Table) -> None:
     """The same vLLM through the gateway and directly, by turns."""
     engine = next(item for item in service.engines() if item.state == "ready")
     ours, theirs = (service.base_url, str(engine.model)), (str(engine.url), SERVED_NAME)
-    texts = [prompt.prompt for language in LANGUAGES for prompt in load_prompts(Assets().prompts, language)]
     for concurrency in (16, 32):
         rates = [
             [asyncio.run(throughput(*side, texts, concurrency)) for side in (ours, theirs)]
@@ -128,8 +147,8 @@ def gateway(service: Polymerge, table: Table) -> None:
 
 
 async def throughput(url: str, model: str, texts: Sequence[str], concurrency: int) -> float:
-    """Tokens a second over four rounds of `concurrency` requests."""
-    waiting = iter(texts[: 4 * concurrency])
+    """Tokens a second, over as many requests as `concurrency` clients send in a few turns."""
+    waiting = iter(texts[: TURNS * concurrency])
     async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=600) as client:
 
         async def client_of_many() -> None:
@@ -138,7 +157,7 @@ async def throughput(url: str, model: str, texts: Sequence[str], concurrency: in
 
         began = time.monotonic()
         await asyncio.gather(*(client_of_many() for _ in range(concurrency)))
-        return 4 * concurrency * LOAD_TOKENS / (time.monotonic() - began)
+        return TURNS * concurrency * LOAD_TOKENS / (time.monotonic() - began)
 
 
 def latency(url: str, model: str, text: str) -> float:
@@ -153,53 +172,32 @@ def body(model: str, text: str) -> dict[str, Any]:
 
 
 def recipes_by_languages(
-    service: Polymerge, folders: dict[str, Path], arguments: argparse.Namespace, table: Table
+    service: Polymerge, by_hand: ByHand, prompts: dict[str, list[str]], table: Table
 ) -> None:
     """All of ours; by hand one recipe, times their number."""
     sweep = {"parameters.t": [round(0.05 + 0.07 * number, 2) for number in range(RECIPES)]}
-    prompts = {
-        language: [row.prompt for row in load_prompts(Assets().prompts, language)][:10]
-        for language in LANGUAGES
-    }
     began = time.monotonic()
     submitted = service.merges.submit_all({**slerp(0.5), "sweep": sweep}, materialize=False)
     for item in submitted.items:
         generate_all(service, item.model, prompts)
     ours = time.monotonic() - began
-
-    merged, merging = fresh_vllm.merge(arguments.mergekit, slerp(0.5), folders, arguments.folder)
-    with fresh_vllm.server(merged, claim_port("127.0.0.1", 0), arguments.folder) as (url, starting):
-        began = time.monotonic()
-        ask(url, fresh_vllm.NAME, [text for texts in prompts.values() for text in texts], TOKENS)
-        asking = time.monotonic() - began
-    restarts = RECIPES * (starting + asking)
-    title = f"{RECIPES} recipes x {len(LANGUAGES)} languages x 10 prompts, s"
-    row(table, title, ours, restarts + RECIPES * merging, (restarts + RECIPES * merging) / ours, ">= 8")
-    row(table, "  the same without mergekit's part", ours, restarts, restarts / ours)
+    restarts = RECIPES * (by_hand.starting + by_hand.asking)
+    theirs = restarts + RECIPES * by_hand.merging
+    title = f"{RECIPES} recipes x {len(LANGUAGES)} languages x {PROMPTS} prompts, s"
+    row(table, title, ours, theirs, theirs / ours, ">= 8")
+    row(table, "  with what mergekit takes left out", ours, restarts, restarts / ours)
 
 
 def generate_all(service: Polymerge, model: str, prompts: dict[str, list[str]]) -> None:
     """A request for each language, all at once."""
 
     def one(language: str) -> None:
-        service.generate(model, prompts[language], language=language, temperature=0, max_tokens=TOKENS)
+        service.generate(
+            model, prompts[language][:PROMPTS], language=language, temperature=0, max_tokens=TOKENS
+        )
 
     with ThreadPoolExecutor(len(prompts)) as threads:
         list(threads.map(one, prompts))
-
-
-def ask(url: str, model: str, texts: Sequence[str], tokens: int) -> None:
-    """All at once, as chats."""
-
-    def one(text: str) -> None:
-        chat = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": tokens}
-        client.post("/v1/chat/completions", json=chat).raise_for_status()
-
-    with (
-        httpx2.Client(base_url=url, trust_env=False, timeout=600) as client,
-        ThreadPoolExecutor(len(texts)) as threads,
-    ):
-        list(threads.map(one, texts))
 
 
 def row(

@@ -51,22 +51,23 @@ class Answers:
 
 
 def ask_all(service: Polymerge, model: str, assets: Assets, step: Step) -> dict[str, Answers]:
-    """By language. The model is loaded first if it is not there."""
+    """By language, all at once. The model is loaded first if it is not there."""
     markers = load_markers(assets.refusals)
-    found = {}
-    tokens = 0
-    for number, language in enumerate(LANGUAGES, 1):
-        step.note = f"{language}, {number} of {len(LANGUAGES)} languages"
+
+    def ask(language: str) -> tuple[Answers, int]:
         prompts = [row for row in load_prompts(assets.prompts, language) if row.split == "heldout"]
         texts = [row.prompt for row in prompts]
         answer = service.generate(model, texts, language=language, temperature=0, max_tokens=MAX_TOKENS)
         tally = count(prompts, answer.outputs, language, markers_for(markers, language))
-        found[language] = Answers(prompts, [output.text for output in answer.outputs], tally)
-        tokens += answer.usage.completion_tokens
-    step.note = (
-        f"{sum(item.tally.total for item in found.values())} answers, {tokens / step.seconds:.0f} tokens/s"
-    )
-    return found
+        texts = [output.text for output in answer.outputs]
+        return Answers(prompts, texts, tally), answer.usage.completion_tokens
+
+    with ThreadPoolExecutor(len(LANGUAGES)) as threads:
+        found = dict(zip(LANGUAGES, threads.map(ask, LANGUAGES), strict=True))
+    answers = sum(item.tally.total for item, _ in found.values())
+    tokens = sum(count for _, count in found.values())
+    step.note = f"{answers} answers, {tokens / step.seconds:.0f} tokens/s"
+    return {language: item for language, (item, _) in found.items()}
 
 
 def count(

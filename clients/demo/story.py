@@ -1,7 +1,8 @@
 """`polymerge demo`: the main job on real weights, from an empty folder to answers in six languages.
 
 It starts the service, registers a base model and nine experts, merges two experts by objective (SLERP) and
-six by language (TIES), asks both merges and the baseline the held-out prompts, and prints what it counted.
+six by language (TIES), asks the experts and both merges the held-out prompts, and prints what it counted. One
+engine serves them all: its weights are swapped in place.
 """
 
 import shlex
@@ -57,12 +58,8 @@ def _play(stack: Stack, assets: Assets, steps: Steps) -> dict[str, dict[str, Ans
             _make_models(service, stack.sources, assets, steps)
             with steps.step(f"start an engine with {BASELINE}") as step:
                 await_loaded(service, load, step)
-        found = {BASELINE: _ask(service, BASELINE, assets, steps)}
-        for model in MERGES:
-            with steps.step(f"load {model}") as step, loading(service, model) as load:
-                await_loaded(service, load, step)
-            found[model] = _ask(service, model, assets, steps)
-        return found
+        models = [*(expert.alias for expert in EXPERTS), *MERGES]
+        return {model: _ask(service, model, assets, steps) for model in models}
 
 
 def _make_models(service: Polymerge, sources: Path, assets: Assets, steps: Steps) -> None:
@@ -79,7 +76,7 @@ def _make_models(service: Polymerge, sources: Path, assets: Assets, steps: Steps
 
 
 def _ask(service: Polymerge, model: str, assets: Assets, steps: Steps) -> dict[str, Answers]:
-    with steps.step(f"ask {model} the held-out prompts") as step:
+    with steps.step(f"swap to {model} and ask it the held-out prompts") as step:
         return ask_all(service, model, assets, step)
 
 
