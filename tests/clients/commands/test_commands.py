@@ -83,6 +83,25 @@ def test_submitting_plans_then_merges_then_finds_the_model_again(registered: Sta
     assert re.search(r"^merge j_\w+ succeeded", first.stderr, re.MULTILINE)
 
 
+def test_a_sweep_is_a_row_for_each_combination_and_a_virtual_model_can_be_written(
+    registered: Stack, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(_RECIPE)
+    sweep = ("--sweep", "models[0].parameters.weight=[1, 2]", "--sweep", "dtype=[bfloat16]")
+
+    shown = _run(registered, "submit", str(recipe), "--virtual", "--name", "grid", *sweep)
+    listed = json.loads(_run(registered, "submit", str(recipe), "--virtual", "--json", *sweep).stdout)
+    written = json.loads(_run(registered, "materialize", "grid-2", "--json").stdout)
+    refused = _run(registered, "submit", str(recipe), "--sweep", "parameters.weight=[[1], x]")
+
+    header, first, second = shown.stdout.splitlines()
+    assert header.split() == ["name", "model", "state", "models[0].parameters.weight", "dtype"]
+    assert first.split() == ["grid-1", listed["items"][0]["model"], "virtual", "1", "bfloat16"]
+    assert (written["id"], written["virtual"]) == (second.split()[1], False)
+    assert "/sweep/parameters.weight/1" in _only_line(refused.stderr)
+
+
 def test_what_a_method_has_to_say_about_tensors_is_told_and_kept(stack: Stack, tmp_path: Path) -> None:
     chance, name = numpy.random.default_rng(0), "model.layers.0.mlp.up_proj.weight"
     for role in ("origin", "tuned", "safe"):
