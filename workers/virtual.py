@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 from torch import Tensor
 
@@ -38,10 +37,9 @@ def merged_tensors(
 
 @contextmanager
 def _on_all_cores() -> Iterator[None]:
-    """vLLM ties its main thread to one core, and threads inherit that: lets them run where any of it may."""
+    """vLLM ties its workers to some cores, and threads inherit that: lets ours run where its parent may."""
     bound = os.sched_getaffinity(0)
-    threads = [int(path.name) for path in Path("/proc/self/task").iterdir()]
-    os.sched_setaffinity(0, set().union(*(os.sched_getaffinity(thread) for thread in threads)))
+    os.sched_setaffinity(0, os.sched_getaffinity(os.getppid()))
     try:
         yield
     finally:

@@ -28,9 +28,7 @@ def recipe(**changes: Any) -> dict[str, Any]:
 
 
 def virtual(service: Running, **changes: Any) -> Model:
-    model = service.api.merge(recipe(**changes), materialize=False)
-    assert model.virtual
-    return model
+    return service.api.merge(recipe(**changes), materialize=False)
 
 
 def answers(service: Running, model: str) -> list[tuple[str, list[float]]]:
@@ -59,6 +57,7 @@ def files(service: Running) -> set[Path]:
 def test_a_virtual_model_answers_as_it_does_when_it_is_written(service: Running) -> None:
     before = files(service)
     model = virtual(service)
+    assert model.virtual
     streamed = answers(service, model.id)
     pid = engine(service, model.id)
     other = answers(service, virtual(service, parameters={"weight": -0.7, "density": 0.6}).id)
