@@ -39,9 +39,6 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     arguments = _arguments()
-    if arguments.run:
-        merge_here(json.loads(arguments.run), arguments.folder, arguments.threads)
-        return
     make_models(arguments.folder, arguments.layers)
     print(f"copy of one model: {time_of_copy(arguments.folder):.1f} s")
     print(
@@ -49,7 +46,7 @@ def main() -> None:
         + (f"{'mergekit s':>12}{'anon MB':>9}{'ratio':>7}" if arguments.mergekit else "")
     )
     for name in arguments.recipes:
-        recipe = {"merge_method": name, "dtype": "bfloat16", **RECIPES[name]}
+        recipe = write_recipe(name, arguments.folder)
         seconds, memory = measure(_our_command(recipe, arguments), arguments.folder)
         line = f"{name:<12}{seconds:>9.1f}{memory / 1e6:>9.0f}"
         if arguments.mergekit:
@@ -67,7 +64,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--recipes", nargs="+", choices=sorted(RECIPES), default=list(RECIPES))
     parser.add_argument("--mergekit", type=Path, help="an interpreter that has mergekit")
-    parser.add_argument("--run", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     arguments.folder = arguments.folder.resolve() / f"{arguments.layers}-layers"
     return arguments
@@ -165,6 +161,14 @@ def _config(layers: int) -> dict[str, Any]:
     }
 
 
+def write_recipe(name: str, folder: Path) -> Path:
+    """One file for both programs."""
+    path = folder / "recipe.yaml"
+    recipe = {"merge_method": name, "dtype": "bfloat16", **RECIPES[name]}
+    path.write_text(yaml.safe_dump(_with_paths(recipe, folder)))
+    return path
+
+
 def time_of_copy(folder: Path) -> float:
     start = time.monotonic()
     shutil.copytree(folder / "base", folder / "copy")
@@ -175,6 +179,7 @@ def time_of_copy(folder: Path) -> float:
 
 def measure(command: list[str], folder: Path) -> tuple[float, int]:
     """Seconds from start to end, and the most anonymous memory seen."""
+    shutil.rmtree(folder / "out", ignore_errors=True)
     start, peak = time.monotonic(), 0
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:
@@ -195,18 +200,16 @@ def _anonymous_bytes(pid: int) -> int:
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
 
 
-def _our_command(recipe: dict[str, Any], arguments: argparse.Namespace) -> list[str]:
-    options = ["--folder", str(arguments.folder.parent), "--layers", str(arguments.layers)]
-    options += ["--threads", str(arguments.threads)]
-    return [sys.executable, __file__, *options, "--run", json.dumps(recipe)]
+def _our_command(recipe: Path, arguments: argparse.Namespace) -> list[str]:
+    program = Path(sys.executable).parent / "polymerge"
+    options = ["--threads", str(arguments.threads), "--device", "cpu"]
+    return [str(program), "merge", str(recipe), str(recipe.parent / "out"), *options]
 
 
-def _mergekit_command(recipe: dict[str, Any], arguments: argparse.Namespace) -> list[str]:
-    path = arguments.folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(_with_paths(recipe, arguments.folder)))
-    program = arguments.mergekit.parent / "mergekit-yaml"
+def _mergekit_command(recipe: Path, arguments: argparse.Namespace) -> list[str]:
+    program = arguments.mergekit.absolute().parent / "mergekit-yaml"
     options = ["--no-copy-tokenizer", "--no-write-model-card", "--quiet"]
-    return [str(program), str(path), str(arguments.folder / "out"), *options]
+    return [str(program), str(recipe), str(recipe.parent / "out"), *options]
 
 
 def _with_paths(node: Any, folder: Path) -> Any:
@@ -218,35 +221,6 @@ def _with_paths(node: Any, folder: Path) -> Any:
         key: str(folder / value) if key in ("model", "base_model") else _with_paths(value, folder)
         for key, value in node.items()
     }
-
-
-def merge_here(recipe: dict[str, Any], folder: Path, threads: int) -> None:
-    """One merge in this process, as a merge worker does it."""
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-    from service.recipes.parse import validate_recipe
-    from service.recipes.plan import make_plan
-    from service.sources.safetensors_header import read_header
-    from workers.merging.checkpoint import CheckpointWriter, shards_of
-    from workers.merging.engine import merge
-    from workers.merging.weights import CheckpointWeights
-
-    checked = validate_recipe(recipe)
-    tables = {
-        model: {
-            name: entry
-            for file in sorted((folder / model).glob("*.safetensors"))
-            for name, entry in read_header(file).items()
-        }
-        for model in checked.references()
-    }
-    plan = make_plan(checked, tables)
-    shutil.rmtree(folder / "out", ignore_errors=True)
-    (folder / "out").mkdir()
-    writer = CheckpointWriter(folder / "out", shards_of(plan.tasks), {})
-    weights = {model: CheckpointWeights(folder / model) for model in plan.models}
-    for _ in merge(plan, weights, allocate=writer.allocate, threads=threads):
-        pass
-    writer.close()
 
 
 if __name__ == "__main__":
