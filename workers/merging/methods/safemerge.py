@@ -45,6 +45,8 @@ def _change_and_span(tile: Tile) -> list[Tensor]:
 
 def _products(change: Tensor, span: Tensor) -> Tensor:
     """P · D, D · D, P · P in float64, P being the projection of D."""
-    projected = torch.linalg.multi_dot([span, span.T, change])
+    # Its length has no part in the cosine; and small changes, multiplied four times, would leave float32.
+    unit = span / torch.linalg.vector_norm(span).clamp_min(torch.finfo(torch.float32).tiny)
+    projected = torch.linalg.multi_dot([unit, unit.T, change])
     pairs = ((projected, change), (change, change), (projected, projected))
     return torch.stack([(a * b).sum(dtype=torch.float64) for a, b in pairs])

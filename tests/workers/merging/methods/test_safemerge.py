@@ -84,6 +84,20 @@ def test_the_threshold_may_differ_by_tensor(models: dict[str, dict[str, Tensor]]
     assert set(remarks) == {name for name in SHAPES if "layers.1" in name}
 
 
+def test_similarity_does_not_depend_on_how_large_the_changes_are(
+    models: dict[str, dict[str, Tensor]],
+) -> None:
+    tiny = {
+        model: {name: 1e-7 * (tensor - models["base"][name]) for name, tensor in tensors.items()}
+        for model, tensors in models.items()
+    }
+    large: dict[str, str] = {}
+    small: dict[str, str] = {}
+    merged(recipe("tuned", "safe", threshold=1), models, remark=large.__setitem__)
+    merged(recipe("tuned", "safe", threshold=1), tiny, remark=small.__setitem__)
+    assert small == large
+
+
 def test_without_a_change_or_a_safety_subspace_there_is_nothing_to_lead_back(
     models: dict[str, dict[str, Tensor]],
 ) -> None:
