@@ -11,6 +11,7 @@ from service.contracts.setting import Setting
 MAX_MODELS = 64
 MAX_SLICES = 1024
 MAX_DOCUMENTS = 64
+MAX_MODULES = 16
 REFERENCE_KEYS = ("model", "base_model")
 """Where a text is a reference to a model, at any depth of the plain data."""
 
@@ -91,8 +92,21 @@ class Slice(BaseModel):
     parameters: Parameters = {}
 
 
+class Module(BaseModel):
+    """One module of the result: merged from that of whole `models`, or from `slices` of its layers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    models: tuple[RecipeModel, ...] | None = Field(default=None, min_length=1, max_length=MAX_MODELS)
+    slices: tuple[Slice, ...] | None = Field(default=None, min_length=1, max_length=MAX_SLICES)
+    parameters: Parameters = {}
+
+
 class RecipeDocument(BaseModel):
-    """What to merge, and how: whole `models`, or `slices` of their layers, by registered id or alias."""
+    """What to merge, and how, by registered id or alias.
+
+    Whole `models`, `slices` of their layers, or one of both for each module of a checkpoint with several.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -101,6 +115,8 @@ class RecipeDocument(BaseModel):
     merge_method: str
     models: tuple[RecipeModel, ...] | None = Field(default=None, min_length=1, max_length=MAX_MODELS)
     slices: tuple[Slice, ...] | None = Field(default=None, min_length=1, max_length=MAX_SLICES)
+    modules: dict[str, Module] | None = Field(default=None, min_length=1, max_length=MAX_MODULES)
+    """By name; those that are not here are copied from the base."""
     base_model: Reference | None = None
     parameters: Parameters = {}
     dtype: DType | None = None

@@ -3,7 +3,7 @@
 from service.contracts.methods import METHODS
 from service.contracts.methods.spec import MethodSpec
 from service.contracts.problem import Place
-from service.contracts.recipe import Parameters, RecipeDocument
+from service.contracts.recipe import Module, Parameters, RecipeDocument
 from service.recipes.finding import Finding
 from service.recipes.parameters import parameter_names
 from service.recipes.refusal import nearest
@@ -16,15 +16,25 @@ def check_document(document: RecipeDocument) -> list[Finding]:
 
 
 def _structure(document: RecipeDocument) -> list[Finding]:
-    if (document.models is None) == (document.slices is None):
-        found = "neither" if document.models is None else "both"
-        return [Finding(("models",), f"give either models or slices, found {found}")]
+    findings = _one_of(document, ("models", "slices", "modules"), ())
+    for name, module in (document.modules or {}).items():
+        findings += _one_of(module, ("models", "slices"), ("modules", name))
+    if findings:
+        return findings
     return [
         Finding((*source.place, "layer_range"), "layer_range is [start, end) with start below end")
         for section in sections(document)
         for source in section.sources
         if source.layers is not None and not source.layers
     ]
+
+
+def _one_of(part: RecipeDocument | Module, keys: tuple[str, ...], place: Place) -> list[Finding]:
+    found = [key for key in keys if getattr(part, key) is not None]
+    if len(found) == 1:
+        return []
+    wanted = f"either {', '.join(keys[:-1])} or {keys[-1]}"
+    return [Finding((*place, "models"), f"give {wanted}, found {' and '.join(found) or 'none of them'}")]
 
 
 def _method(document: RecipeDocument) -> list[Finding]:
@@ -63,12 +73,19 @@ def _arity(section: Section, spec: MethodSpec) -> list[Finding]:
 
 
 def _parameters(document: RecipeDocument, spec: MethodSpec) -> list[Finding]:
-    findings = _unknown(document.parameters, spec, ("parameters",))
-    for index, item in enumerate(document.slices or ()):
-        findings += _unknown(item.parameters, spec, ("slices", index, "parameters"))
+    findings = _shared_parameters(document, spec, ())
+    for name, module in (document.modules or {}).items():
+        findings += _shared_parameters(module, spec, ("modules", name))
     for section in sections(document):
         for source in section.sources:
             findings += _misplaced(source.parameters, spec, (*source.place, "parameters"))
+    return findings
+
+
+def _shared_parameters(part: RecipeDocument | Module, spec: MethodSpec, place: Place) -> list[Finding]:
+    findings = _unknown(part.parameters, spec, (*place, "parameters"))
+    for index, item in enumerate(part.slices or ()):
+        findings += _unknown(item.parameters, spec, (*place, "slices", index, "parameters"))
     return findings
 
 

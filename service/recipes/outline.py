@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from service.contracts.model import TensorEntry
+from service.recipes.modules import split_modules, within_module
 from service.recipes.refusal import refuse
 from service.recipes.sections import Section, Source
 from service.recipes.tensor_names import (
@@ -21,7 +23,8 @@ class Slot:
     """A tensor of the result."""
 
     name: str
-    section: Section
+    section: Section | None
+    """None: the tensor is copied from the template."""
     template: TensorEntry
     """Has the shape that every source must have here."""
     template_model: str
@@ -40,9 +43,24 @@ class Slot:
 
 def outline(parts: Sequence[Section], tables: Mapping[str, TensorTable], donor: str) -> list[Slot]:
     """Every tensor of the result, in order. Raises Refused where slices don't fit the models' layers."""
+    return list(_with_modules(parts, tables, donor) if parts[0].module else _whole(parts, tables, donor))
+
+
+def _with_modules(parts: Sequence[Section], tables: Mapping[str, TensorTable], donor: str) -> Iterator[Slot]:
+    """One module after another; those that the recipe leaves out are copied."""
+    by_name = {str(name): list(group) for name, group in groupby(parts, lambda part: part.module)}
+    for name, group in by_name.items():
+        yield from _whole(group, within_module(tables, name, donor, ("modules", name)), donor)
+    for name, table in split_modules(tables[donor]).items():
+        if name not in by_name:
+            for tensor, entry in table.items():
+                yield Slot(tensor, None, entry, donor, tensor, 0.0)
+
+
+def _whole(parts: Sequence[Section], tables: Mapping[str, TensorTable], donor: str) -> Iterator[Slot]:
     if parts[0].sources[0].layers is None:
-        return list(_whole_models(parts[0], tables[donor], donor))
-    return list(_slices(parts, tables, donor))
+        return _whole_models(parts[0], tables[donor], donor)
+    return _slices(parts, tables, donor)
 
 
 def _whole_models(section: Section, table: TensorTable, donor: str) -> Iterator[Slot]:
@@ -90,7 +108,10 @@ def _layers(section: Section, tables: Mapping[str, TensorTable]) -> range:
     for source in section.sources:
         heights, layers = stacks(tables[source.model]), source.layers or range(0)
         if len(heights) != 1:
-            detail = f"slices need a model with one stack of layers; {source.model} has {len(heights)}"
+            detail = (
+                f"slices need a model with one stack of layers; {source.model} has {len(heights)}: "
+                "give them for each of its `modules`"
+            )
             raise refuse(*source.place, "model", detail=detail)
         (height,) = heights.values()
         if layers.stop > height:

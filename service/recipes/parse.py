@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from service.contracts.problem import FieldProblem, Place
 from service.contracts.recipe import (
     MAX_DOCUMENTS,
+    Module,
     Recipe,
     RecipeDocument,
     RecipeModel,
@@ -30,7 +31,16 @@ _PLAIN_MESSAGES = {
     "dict_type": "a mapping is needed",
     "too_short": "the list must not be empty",
 }
-NOT_YET = {"modules", "tokenizer", "tokenizer_source", "chat_template"}
+NOT_YET = {"tokenizer", "tokenizer_source", "chat_template"}
+
+
+_SCHEMAS: dict[str, type[BaseModel]] = {
+    "models": RecipeModel,
+    "slices": Slice,
+    "sources": SliceSource,
+    "modules": Module,
+}
+"""Of the items of these lists and mappings."""
 
 
 def parse_recipe(text: str | bytes, *, lenient: bool = False) -> Recipe:
@@ -131,9 +141,7 @@ def _schema_around(place: Place) -> type[BaseModel]:
     """Of the mapping that holds the key at `place`."""
     if len(place) == 1:
         return RecipeDocument
-    if place[0] == "models":
-        return RecipeModel
-    return SliceSource if "sources" in place[:-1] else Slice
+    return _SCHEMAS[str(place[-3])]
 
 
 def _plain_message(error: Any) -> str:

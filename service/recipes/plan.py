@@ -234,17 +234,19 @@ def _task(
     slot: Slot, recipe: RecipeDocument, spec: MethodSpec, tables: Mapping[str, TensorTable]
 ) -> TensorTask:
     shape = tuple(slot.template.shape)
-    if not is_merged(slot.name, slot.template):
+    wanted = recipe.out_dtype or recipe.dtype
+    floats = HEADER_DTYPE[wanted] if wanted else slot.template.dtype
+    if slot.section is None or not is_merged(slot.name, slot.template):
         kept = TensorRef(slot.template_model, slot.template_name)
-        return TensorTask(name=slot.name, shape=shape, dtype=slot.template.dtype, sources=(kept,))
+        dtype = floats if is_merged(slot.name, slot.template) else slot.template.dtype
+        return TensorTask(name=slot.name, shape=shape, dtype=dtype, sources=(kept,))
     named = [(source, slot.name_in(source)) for source in slot.section.ingredients(spec)]
     origin = slot.section.origin(spec)
     shared, own = tensor_parameters(spec, slot.section, slot.name, named, slot.t)
-    wanted = recipe.out_dtype or recipe.dtype
     return TensorTask(
         name=slot.name,
         shape=shape,
-        dtype=HEADER_DTYPE[wanted] if wanted else slot.template.dtype,
+        dtype=floats,
         sources=tuple(_ref(source, name, tables) for source, name in named),
         origin=_ref(origin, slot.name_in(origin), tables) if origin else None,
         parameters=shared,

@@ -1,10 +1,11 @@
-"""A recipe as sections: whole `models` are one, and every entry of `slices` is one."""
+"""A recipe as sections: whole `models` are one, and every entry of `slices` is one; so in each module."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from service.contracts.methods.spec import MethodSpec
 from service.contracts.problem import Place
-from service.contracts.recipe import Parameters, RecipeDocument, Slice
+from service.contracts.recipe import Module, Parameters, RecipeDocument, Slice
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Section:
     """What holds for all sources, the nearest level first."""
     place: Place
     """Of the list of sources."""
+    module: str | None = None
+    """The only one that it is about; None: the whole model."""
 
     def ingredients(self, spec: MethodSpec) -> tuple[Source, ...]:
         """What the method merges, in its order: an endpoint base first, an origin left out."""
@@ -52,7 +55,7 @@ class Section:
 
     def _base_source(self) -> Source | None:
         listed = next((source for source in self.sources if source.model == self.base), None)
-        if listed or self.base is None or self._is_slice:
+        if listed or self.base is None or self.is_slice:
             return listed
         return self._unlisted_base()
 
@@ -64,25 +67,41 @@ class Section:
         """As in mergekit, if parameters for all models cover it."""
         required = [name for name, field in spec.model_parameters.model_fields.items() if field.is_required()]
         known = {name for level in self.parameters for name in level}
-        return self.base is not None and not self._is_slice and known.issuperset(required)
+        return self.base is not None and not self.is_slice and known.issuperset(required)
 
     @property
-    def _is_slice(self) -> bool:
-        return self.place[0] == "slices"
+    def is_slice(self) -> bool:
+        return self.sources[0].layers is not None
 
 
 def sections(recipe: RecipeDocument) -> tuple[Section, ...]:
-    if recipe.slices:
-        return tuple(_slice(recipe, index, item) for index, item in enumerate(recipe.slices))
-    sources = tuple(
-        Source(model=item.model, layers=None, parameters=item.parameters, place=("models", index))
-        for index, item in enumerate(recipe.models or ())
+    if not recipe.modules:
+        return tuple(_sections(recipe, recipe, (), None))
+    return tuple(
+        section
+        for name, module in recipe.modules.items()
+        for section in _sections(recipe, module, ("modules", name), name)
     )
-    return (Section(sources, recipe.base_model, (recipe.parameters,), ("models",)),)
 
 
-def _slice(recipe: RecipeDocument, index: int, item: Slice) -> Section:
-    place: Place = ("slices", index, "sources")
+def _sections(
+    recipe: RecipeDocument, part: RecipeDocument | Module, place: Place, module: str | None
+) -> Iterator[Section]:
+    """Of the recipe itself, or of one of its modules."""
+    levels = (recipe.parameters,) if part is recipe else (part.parameters, recipe.parameters)
+    for index, item in enumerate(part.slices or ()):
+        yield _slice(recipe, item, (*place, "slices", index, "sources"), levels, module)
+    if part.models:
+        sources = tuple(
+            Source(model=item.model, layers=None, parameters=item.parameters, place=(*place, "models", index))
+            for index, item in enumerate(part.models)
+        )
+        yield Section(sources, recipe.base_model, levels, (*place, "models"), module)
+
+
+def _slice(
+    recipe: RecipeDocument, item: Slice, place: Place, levels: tuple[Parameters, ...], module: str | None
+) -> Section:
     sources = tuple(
         Source(
             model=source.model,
@@ -92,4 +111,4 @@ def _slice(recipe: RecipeDocument, index: int, item: Slice) -> Section:
         )
         for number, source in enumerate(item.sources)
     )
-    return Section(sources, item.base_model or recipe.base_model, (item.parameters, recipe.parameters), place)
+    return Section(sources, item.base_model or recipe.base_model, (item.parameters, *levels), place, module)

@@ -7,6 +7,7 @@ from service.contracts.methods.spec import MethodSpec
 from service.contracts.model import TensorEntry
 from service.contracts.problem import FieldProblem, Place, json_pointer
 from service.recipes.dtypes import FLOATS
+from service.recipes.modules import split_modules
 from service.recipes.outline import Slot
 from service.recipes.refusal import Refused
 from service.recipes.sections import Section, Source
@@ -19,6 +20,7 @@ _SHOWN = 5
 class _Fit:
     """What is wrong with one source."""
 
+    section: Section
     missing: list[str] = field(default_factory=list)
     reshaped: list[str] = field(default_factory=list)
     extra: list[str] = field(default_factory=list)
@@ -47,10 +49,11 @@ def check_match(
 ) -> None:
     """Raises Refused, naming the first few tensors that don't fit, for every source with any."""
     fits: dict[tuple[str, Place], _Fit] = {}
-    merged = [slot for slot in slots if is_merged(slot.name, slot.template)]
-    for slot in merged:
-        for source in participants(slot.section, spec):
-            _check(slot, source, tables[source.model], fits.setdefault((source.model, source.place), _Fit()))
+    for slot in slots:
+        if slot.section and is_merged(slot.name, slot.template):
+            for source in participants(slot.section, spec):
+                fit = fits.setdefault((source.model, source.place), _Fit(slot.section))
+                _check(slot, source, tables[source.model], fit)
     _find_extra(slots, fits, tables)
     problems = [
         FieldProblem(pointer=_pointer(place), detail=f"{model} does not fit {donor}: {fit}")
@@ -73,14 +76,15 @@ def _check(slot: Slot, source: Source, table: TensorTable, fit: _Fit) -> None:
 def _find_extra(
     slots: Sequence[Slot], fits: Mapping[tuple[str, Place], _Fit], tables: Mapping[str, TensorTable]
 ) -> None:
-    """Tensors that whole models would lose. Slices are meant to leave layers out."""
-    if any(slot.layer for slot in slots):
-        return
+    """Tensors that whole models, or whole modules, would lose. Slices are meant to leave layers out."""
     names = {slot.name for slot in slots}
     for (model, _), fit in fits.items():
+        if fit.section.is_slice:
+            continue
+        table, module = tables[model], fit.section.module
         fit.extra += [
             name
-            for name, entry in tables[model].items()
+            for name, entry in (split_modules(table).get(module, {}) if module else table).items()
             if is_merged(name, entry) and names.isdisjoint(spellings(name))
         ]
 

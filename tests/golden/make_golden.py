@@ -6,7 +6,7 @@ Run it with an interpreter that has mergekit installed; README.md gives the comm
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from json import dumps
 from pathlib import Path
@@ -19,7 +19,15 @@ from mergekit.merge import MergeOptions, run_merge  # type: ignore[import-not-fo
 from mergekit.scripts.multimerge import main as multimerge  # type: ignore[import-not-found,import-untyped,unused-ignore]
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    Mistral3Config,
+    MistralConfig,
+    PixtralVisionConfig,
+    PreTrainedConfig,
+)
 
 Tensors = dict[str, torch.Tensor]
 
@@ -59,6 +67,57 @@ def gpt2_config() -> GPT2Config:
     )
 
 
+def vision_config() -> Mistral3Config:
+    """A vision-language model of three modules, the text decoder shaped as the others."""
+    text = MistralConfig(
+        **{
+            key: getattr(model_config(), key)
+            for key in (
+                "vocab_size",
+                "hidden_size",
+                "intermediate_size",
+                "num_hidden_layers",
+                "num_attention_heads",
+                "num_key_value_heads",
+            )
+        },
+        head_dim=6,
+    )
+    vision = PixtralVisionConfig(
+        hidden_size=8, intermediate_size=10, num_hidden_layers=2, num_attention_heads=2, patch_size=2
+    )
+    return Mistral3Config(
+        text_config=text,
+        vision_config=vision,
+        architectures=["Mistral3ForConditionalGeneration"],
+        dtype="float32",
+    )
+
+
+def vision_shapes(config: Mistral3Config) -> dict[str, tuple[int, ...]]:
+    text, vision = config.text_config, config.vision_config
+    wide, inner = vision.hidden_size, vision.intermediate_size
+    shapes: dict[str, tuple[int, ...]] = {
+        f"language_model.{name}": shape for name, shape in tensor_shapes(model_config())
+    }
+    shapes["vision_tower.patch_conv.weight"] = (wide, 3, vision.patch_size, vision.patch_size)
+    shapes["vision_tower.ln_pre.weight"] = (wide,)
+    for layer in range(vision.num_hidden_layers):
+        prefix = f"vision_tower.transformer.layers.{layer}"
+        for norm in ("attention_norm", "ffn_norm"):
+            shapes[f"{prefix}.{norm}.weight"] = (wide,)
+        for part in "qkvo":
+            shapes[f"{prefix}.attention.{part}_proj.weight"] = (wide, wide)
+        for part in ("gate_proj", "up_proj"):
+            shapes[f"{prefix}.feed_forward.{part}.weight"] = (inner, wide)
+        shapes[f"{prefix}.feed_forward.down_proj.weight"] = (wide, inner)
+    shapes["multi_modal_projector.norm.weight"] = (wide,)
+    shapes["multi_modal_projector.patch_merger.merging_layer.weight"] = (wide, 4 * wide)
+    shapes["multi_modal_projector.linear_1.weight"] = (text.hidden_size, wide)
+    shapes["multi_modal_projector.linear_2.weight"] = (text.hidden_size, text.hidden_size)
+    return shapes
+
+
 def layer_shapes(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
     hidden, inner = config.hidden_size, config.intermediate_size
     keys = hidden * config.num_key_value_heads // config.num_attention_heads
@@ -87,10 +146,11 @@ def tensor_shapes(config: LlamaConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 def random_model(config: LlamaConfig, rng: torch.Generator) -> Tensors:
     """Matrices around 0 with spread 0.1, norm weights around 1 with spread 0.1."""
-    return {
-        name: 0.1 * torch.randn(shape, generator=rng) + (len(shape) == 1)
-        for name, shape in tensor_shapes(config)
-    }
+    return random_tensors(tensor_shapes(config), rng)
+
+
+def random_tensors(shapes: Iterable[tuple[str, tuple[int, ...]]], rng: torch.Generator) -> Tensors:
+    return {name: 0.1 * torch.randn(shape, generator=rng) + (len(shape) == 1) for name, shape in shapes}
 
 
 def random_gpt2(rng: torch.Generator) -> Tensors:
@@ -133,16 +193,25 @@ def input_models() -> dict[str, Tensors]:
     }
     gpt2 = random_gpt2(rng)
     gpt2s = {f"gpt2-{name}": tuned(gpt2, rng, scale=0.02) for name in "ab"}
-    return {**llamas, "gpt2-base": gpt2, **gpt2s}
+    vision = random_tensors(vision_shapes(vision_config()).items(), rng)
+    visions = {"vision-base": vision, "vision-a": tuned(vision, rng, scale=0.02)}
+    visions["vision-b"] = tuned(vision, rng, scale=0.03, zeros=0.3)
+    return {**llamas, "gpt2-base": gpt2, **gpt2s, **visions}
+
+
+def config_of(name: str, tensors: Tensors) -> PreTrainedConfig:
+    if name.startswith("gpt2"):
+        return gpt2_config()
+    if name.startswith("vision"):
+        return vision_config()
+    return model_config(tied="lm_head.weight" not in tensors)
 
 
 def write_models(models: dict[str, Tensors], folder: Path) -> None:
     for name, tensors in models.items():
         target = folder / name
         target.mkdir()
-        tied = "lm_head.weight" not in tensors
-        config = gpt2_config() if name.startswith("gpt2") else model_config(tied)
-        config.save_pretrained(target)
+        config_of(name, tensors).save_pretrained(target)
         save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
 
 

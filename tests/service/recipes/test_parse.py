@@ -78,8 +78,8 @@ def with_model(index: int, **changes: object) -> dict[str, Any]:
         (TIES | {"models": [{"model": "base"}]}, "/models", "at least 1 model beside base_model, found 0"),
         (TIES | {"models": []}, "/models", "not be empty"),
         (TIES | {"models": "a"}, "/models", "a list is needed"),
-        ({"merge_method": "ties", "base_model": "b"}, "/models", "found neither"),
-        (SLICES | {"models": TIES["models"]}, "/models", "found both"),
+        ({"merge_method": "ties", "base_model": "b"}, "/models", "found none of them"),
+        (SLICES | {"models": TIES["models"]}, "/models", "found models and slices"),
         (
             {"merge_method": "linear", "slices": [{"sources": [{"model": "a", "layer_range": [2, 2]}]}]},
             "/slices/0/sources/0/layer_range",

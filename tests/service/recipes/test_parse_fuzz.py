@@ -47,6 +47,14 @@ NEAR_RECIPES: Any = st.fixed_dictionaries(
     optional={
         "models": MODELS | ANYTHING,
         "slices": SLICES | ANYTHING,
+        "modules": st.dictionaries(
+            st.sampled_from(["text_decoder", "vision_tower"]) | TEXT,
+            st.fixed_dictionaries(
+                {}, optional={"models": MODELS, "slices": SLICES, "parameters": PARAMETERS, "x": ANYTHING}
+            ),
+            max_size=2,
+        )
+        | ANYTHING,
         "base_model": NAMES | NUMBERS,
         "parameters": PARAMETERS | ANYTHING,
         "dtype": st.sampled_from(["bfloat16", "torch.float32"]) | ANYTHING,

@@ -225,3 +225,95 @@ def test_slices_of_unequal_height_are_refused() -> None:
     sources = [{"model": "a", "layer_range": [0, 2]}, {"model": "b", "layer_range": [0, 1]}]
     found = refusal(PASSTHROUGH | {"slices": [{"sources": sources}]})
     assert found == {"/slices/0/sources/1/layer_range": "1 layers here, 2 in the slice's first source"}
+
+
+VISION = {
+    "vision_tower.patch_embed.weight": TensorEntry(shape=[4, 3], dtype="BF16"),
+    **{
+        f"vision_tower.encoder.layers.{index}.mlp.weight": TensorEntry(shape=[4, 4], dtype="BF16")
+        for index in range(2)
+    },
+    "multi_modal_projector.linear_1.weight": TensorEntry(shape=[4, 4], dtype="BF16"),
+}
+MODULES: dict[str, Any] = {
+    "merge_method": "linear",
+    "parameters": {"weight": 1},
+    "modules": {
+        "text_decoder": {"models": [{"model": "a"}, {"model": "b", "parameters": {"weight": [0.2, 0.6]}}]},
+        "vision_tower": {"models": [{"model": "a"}], "parameters": {"weight": 3}},
+    },
+}
+
+
+def seeing() -> dict[str, TensorEntry]:
+    """A vision-language model as its checkpoint has it."""
+    return VISION | {f"language_model.{name}": entry for name, entry in tensors().items()}
+
+
+def test_each_module_has_its_own_ingredients_and_parameters_and_the_rest_is_copied() -> None:
+    made = plan(MODULES | {"out_dtype": "float32"}, a=seeing(), b=seeing())
+    assert set(made.tensors) == set(seeing())
+    assert {entry.dtype for entry in made.tensors.values()} == {"F32"}
+    assert weights(made, f"language_model.{layer(1)}") == [1.0, 0.4]
+    assert weights(made, "vision_tower.encoder.layers.1.mlp.weight") == [3.0]
+    (copied,) = [task for task in made.tasks if task.copied]
+    assert (copied.name, copied.sources) == (
+        "multi_modal_projector.linear_1.weight",
+        (TensorRef("a", "multi_modal_projector.linear_1.weight"),),
+    )
+
+
+def test_a_module_may_come_in_slices() -> None:
+    ranges = (("a", 0, 2), ("b", 1, 3))
+    modules = {"text_decoder": {"slices": stack(*ranges)["slices"]}}
+    made = plan(PASSTHROUGH | {"modules": modules}, a=seeing(), b=seeing())
+    sources = {task.name: task.sources[0] for task in made.tasks}
+    assert sources[f"language_model.{layer(3)}"] == TensorRef("b", f"language_model.{layer(2)}")
+    assert sources["vision_tower.encoder.layers.1.mlp.weight"].model == "a"
+    assert {name: len(layers) for name, layers in made.layers.items()} == {"language_model.model.layers": 4}
+
+
+@pytest.mark.parametrize(
+    ("modules", "pointer", "words"),
+    [
+        ({"text_decodr": MODULES["modules"]["vision_tower"]}, "/modules/text_decodr", "'text_decoder'?"),
+        (
+            {"audio": MODULES["modules"]["vision_tower"]},
+            "/modules/audio",
+            "valid: multi_modal",
+        ),
+        ({"text_decoder": {}}, "/modules/text_decoder/models", "either models or slices, found none"),
+        ({"text_decoder": {"mdls": []}}, "/modules/text_decoder/mdls", "did you mean 'models'?"),
+        (
+            {"text_decoder": {"models": [{"model": "a", "wieght": 1}]}},
+            "/modules/text_decoder/models/0/wieght",
+            "unknown key",
+        ),
+        (
+            {"vision_tower": {"models": [{"model": "a"}, {"model": "c"}]}},
+            "/modules/vision_tower/models/1/model",
+            "it lacks 3 tensors",
+        ),
+        (
+            {"text_decoder": {"models": [{"model": "a"}], "parameters": {"wieght": 1}}},
+            "/modules/text_decoder/parameters/wieght",
+            "did you mean 'weight'?",
+        ),
+        (
+            {"text_decoder": {"slices": [{"sources": [{"model": "a", "layer_range": [0, 9]}]}]}},
+            "/modules/text_decoder/slices/0/sources/0/layer_range",
+            "a has 3 layers",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_module_is_told_at_its_place(
+    modules: dict[str, Any], pointer: str, words: str
+) -> None:
+    found = refusal(MODULES | {"modules": modules}, a=seeing(), b=seeing(), c=tensors())
+    assert words in found[pointer]
+
+
+def test_modules_need_a_checkpoint_that_has_some() -> None:
+    assert "all one module" in refusal(MODULES)["/modules/text_decoder"]
+    both = refusal(MODULES | {"models": LINEAR["models"]})
+    assert both == {"/models": "give either models, slices or modules, found models and modules"}
