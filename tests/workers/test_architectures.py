@@ -230,6 +230,25 @@ def test_slices_of_a_model_with_several_stacks_are_refused(
         place.merge({"merge_method": "passthrough", "slices": slices})
 
 
+def test_the_text_decoder_of_a_vision_language_model_may_come_in_slices(place: Place) -> None:
+    """Layer 1 twice; transformers builds the taller decoder from the config, all else is the base's."""
+    model = tiny("llava")
+    source = place.import_(model)
+    slices = [{"sources": [{"model": source, "layer_range": span}]} for span in ([0, 2], [1, 3])]
+    made = place.merge({"merge_method": "passthrough", "modules": {"text_decoder": {"slices": slices}}})
+
+    loaded = load(made, "llava")
+    assert loaded.config.text_config.num_hidden_layers == len(STACK)
+    depth = model.config.vision_config.num_hidden_layers
+    assert loaded.config.vision_config.num_hidden_layers == depth
+    state = model.state_dict()
+    for name, tensor in loaded.state_dict().items():
+        stack, layers, rest = name.partition("language_model.layers.")
+        number, _, part = rest.partition(".")
+        origin = f"{stack}{layers}{STACK[int(number)]}.{part}" if layers else name
+        assert torch.equal(tensor, state[origin]), name
+
+
 def test_everything_beside_the_weights_comes_from_the_base(place: Place) -> None:
     """But for config.json, of which the other tests are, and for code and pickles, which nothing needs."""
     beside = {

@@ -105,6 +105,16 @@ def test_precedence_is_model_before_recipe_and_the_first_filter_that_fits() -> N
             "/models/0/parameters/density",
             "less than or equal to 1",
         ),
+        (
+            TIES | {"merge_method": "della", "parameters": {"density": 0.9, "epsilon": 0.2}},
+            "/models/0/parameters",
+            "density - epsilon and density + epsilon must both lie between 0 and 1",
+        ),
+        (
+            TIES | {"merge_method": "breadcrumbs", "parameters": {"density": 0.5, "gamma": 1}},
+            "/models/0/parameters/gamma",
+            "less than 1",
+        ),
         (TIES | {"models": [{"model": "a"}]}, "/models/0/parameters/weight", "required and has no value"),
         (TIES | {"parameters": {"normalize": 0.5}}, "/parameters/normalize", "boolean"),
         (
