@@ -32,6 +32,9 @@ def generate(
     ] = 0.0,
     top_p: Annotated[float, typer.Option(help="Share of the likeliest tokens to draw from.", max=1)] = 1.0,
     seed: Annotated[int | None, typer.Option(help="For temperatures above 0.", min=0)] = None,
+    keep_alive: Annotated[
+        str | None, typer.Option(help="How long the model stays loaded afterwards: 5m, 0, -1 for ever.")
+    ] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Print the text as it comes.")] = False,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
@@ -39,7 +42,13 @@ def generate(
     """Ask a model; it is loaded first if no engine has it."""
     if stream and len(prompts) > 1:
         raise typer.BadParameter("--stream takes one PROMPT")
-    sampling = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p, "seed": seed}
+    sampling: dict[str, object] = {
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "top_p": top_p,
+        "seed": seed,
+        "keep_alive": keep_alive,
+    }
     with Polymerge(url) as service:
         if stream:
             _stream(service, model, prompts[0], language, sampling, as_json)
@@ -67,7 +76,7 @@ def _stream(
     model: str,
     prompt: str,
     language: str | None,
-    sampling: dict[str, int | float | None],
+    sampling: dict[str, object],
     as_json: bool,
 ) -> None:
     for item in service.generate_stream(model, prompt, language=language, **sampling):
