@@ -32,16 +32,16 @@ _CONFIG: dict[str, Any] = {
 _TEMPLATE = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}assistant: "
 
 
-def add_tiny_llama(store: Store, ident: str, seed: int, **config: Any) -> Manifest:
+def add_tiny_llama(store: Store, ident: str, seed: int, scale: float = 0.25, **config: Any) -> Manifest:
     """It answers until it may not go on: none of its tokens ends a text."""
     folder = store.stage(ident)
-    save_file(_weights(seed), folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(_weights(seed, scale), folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(_CONFIG | config))
     _write_tokenizer(folder)
     return commit(store, folder, ident)
 
 
-def _weights(seed: int) -> dict[str, torch.Tensor]:
+def _weights(seed: int, scale: float) -> dict[str, torch.Tensor]:
     chance = torch.Generator().manual_seed(seed)
     shapes = {"model.embed_tokens.weight": (_VOCABULARY, _HIDDEN)}
     for layer in range(_LAYERS):
@@ -49,7 +49,7 @@ def _weights(seed: int) -> dict[str, torch.Tensor]:
         shapes |= {f"{name}.self_attn.{part}_proj.weight": (_HIDDEN, _HIDDEN) for part in "qkvo"}
         shapes |= {f"{name}.mlp.{part}_proj.weight": (_INNER, _HIDDEN) for part in ("gate", "up")}
         shapes[f"{name}.mlp.down_proj.weight"] = (_HIDDEN, _INNER)
-    weights = {name: torch.randn(shape, generator=chance) / 4 for name, shape in shapes.items()}
+    weights = {name: torch.randn(shape, generator=chance) * scale for name, shape in shapes.items()}
     norms = [f"model.layers.{n}.{part}" for n in range(_LAYERS) for part in _NORMS]
     return weights | {f"{name}.weight": torch.ones(_HIDDEN) for name in [*norms, "model.norm"]}
 
