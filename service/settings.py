@@ -31,6 +31,8 @@ class Settings(BaseModel):
     host: str = "127.0.0.1"
     port: int = 8000
     merge_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+    shard_bytes: int = Field(default=5 * 10**9, ge=1)
+    """Of weights in one file that a merge writes, at most."""
     device: str = "auto"
     """Where merges compute: cpu, cuda, or auto."""
     max_model_len: int = Field(default=2048, ge=16)

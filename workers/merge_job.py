@@ -39,7 +39,7 @@ def run_merge(job: Job, staging: Path, store: Store, settings: Settings, watch: 
     manifests = {ref: store.manifest(ref) for ref in recipe.references()}
     plan = plan_stored(recipe, store, seed)
     _check_sources(recipe, store)
-    computer = Computer(find_device(settings.device), settings.merge_threads)
+    computer = Computer(find_device(settings.device), settings.merge_threads, settings.shard_bytes)
     written = write_model(staging, stored_merge(recipe, plan, store), computer, watch)
     files = {
         path.name: written.files.get(path.name) or hash_file(path, lambda _: watch.check())

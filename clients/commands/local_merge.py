@@ -36,6 +36,9 @@ def merge(
     threads: Annotated[int | None, typer.Option(help="All cores when not given.", min=1)] = None,
     shard_size: Annotated[str, typer.Option(help="Of a file, at most: bytes, or 500MB, 5GB.")] = "5GB",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what the merge would do.")] = False,
+    lenient: Annotated[
+        bool, typer.Option("--lenient", help="Warn of unknown keys, not refuse them.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the model that is in OUT.")] = False,
 ) -> None:
     """Merge models of this machine or of the Hugging Face hub into a folder, as mergekit-yaml does.
@@ -50,6 +53,7 @@ def merge(
         "device": device,
         "shard_size": shard_size,
         "dry_run": dry_run,
+        "lenient": lenient,
         "force": force,
     }
     _become(LocalMerge.model_validate(asked | ({"threads": threads} if threads else {})))

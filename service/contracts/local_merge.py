@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
@@ -20,6 +20,13 @@ def parse_size(raw: object) -> object:
     return int(float(match[1]) * _UNITS[match[2]])
 
 
+def check_device(device: str) -> str:
+    """Raises ValueError."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise ValueError(f"'{device}' is none of auto, cpu, cuda, cuda:1")
+    return device
+
+
 class LocalMerge(BaseModel):
     """One merge on this machine, without a service."""
 
@@ -29,10 +36,12 @@ class LocalMerge(BaseModel):
     """Its file; - for standard input."""
     out: Path
     seed: int = Field(default=0, ge=0, lt=2**63)
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: Annotated[str, AfterValidator(check_device)] = "auto"
     threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
     shard_size: Annotated[int, BeforeValidator(parse_size), Field(ge=1)] = 5 * 10**9
     """Bytes of tensors in a file, at most."""
     dry_run: bool = False
+    lenient: bool = False
+    """Pass over unknown keys of the recipe, with a warning."""
     force: bool = False
     """Replace the model that is in `out`."""

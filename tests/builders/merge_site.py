@@ -23,6 +23,8 @@ from service.store import Store
 from tests.builders.redis_server import RedisServer
 from tests.workers.serving.models import add_model
 
+SHARD_BYTES = 1_500_000
+"""In slow merges, every tensor has a file of its own."""
 _PATIENCE = 90.0
 _SLOW_SHAPES = {f"model.layers.{layer}.mlp.up_proj.weight": (512, 1024) for layer in range(14)}
 _QUICK_SHAPES = {"model.layers.0.mlp.up_proj.weight": (8, 16)}
@@ -58,6 +60,7 @@ class MergeSite:
             "REDIS_URL": self.redis.url,
             "POLYMERGE_DATA": str(self.data),
             "POLYMERGE_MERGE_THREADS": "1",
+            "POLYMERGE_SHARD_BYTES": str(SHARD_BYTES),
         }
         worker = subprocess.Popen([sys.executable, "-m", "workers.merge_worker"], env=environment)
         self._workers.append(worker)

@@ -8,8 +8,11 @@ import pytest
 import torch
 
 from service.contracts.job import Job
+from service.recipes.parse import validate_recipe
+from service.recipes.stored import plan_stored
 from service.sources.files import content_digest, hash_file
 from tests.builders.merge_site import MergeSite, job_process, until
+from workers.merging.engine import merge
 from workers.open_model import open_model
 
 
@@ -74,6 +77,30 @@ def test_a_job_that_dies_every_time_is_given_up(site: MergeSite) -> None:
     assert ended.error is not None
     assert ended.error.type == "worker-lost"
     assert_nothing_left(site, job)
+
+
+def test_a_job_goes_on_from_the_files_that_a_killed_attempt_had_finished(
+    site: MergeSite,
+) -> None:
+    worker = site.start_worker()
+    job = site.merge("slow")
+    staging = site.store.staging(job.staging_of(1))
+    until(lambda: len(list(staging.glob("*.finished.json"))) >= 2)
+    records = list(staging.glob("*.finished.json"))
+    names = [record.name.removesuffix(".finished.json") for record in records]
+    inodes = {name: (staging / name).stat().st_ino for name in names}
+    site.kill(job_process(worker).pid)
+
+    ended = site.finished(job)
+
+    assert_made(site, ended, attempt=2)
+    folder = site.store.path(str(job.model))
+    assert {name: (folder / name).stat().st_ino for name in inodes} == inodes
+    plan = plan_stored(validate_recipe(job.request["recipe"]), site.store, seed=0)
+    weights = {ref: open_model(site.store.path(ref)) for ref in plan.models}
+    found = open_model(folder)
+    for name, tensor in merge(plan, weights, threads=2):
+        assert torch.equal(found.read(name, 0, len(tensor)), tensor)
 
 
 def test_a_job_outlives_a_killed_redis(site: MergeSite) -> None:

@@ -9,7 +9,8 @@ from service.sources.checkpoint import CARRIED, inspect_checkpoint
 from service.sources.malformed import Malformed
 from workers.local_merge.unusable import Unusable
 
-_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
+_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?(@[\w./-]+)?")
+_SECONDS = 15
 _WANTED = ["*.json", "*.safetensors", "README.md", *CARRIED]
 _UNWANTED = ["*/*"]
 """Copies in other formats lie in folders of the repository."""
@@ -55,8 +56,9 @@ def _download(repo: str, revision: str | None) -> Path:
     from huggingface_hub import HfApi, snapshot_download
 
     try:
-        files = HfApi().list_repo_files(repo, revision=revision)
-        _check_weights(repo, files)
+        # Unlike the other calls, it does not try again for half a minute where there is no network.
+        found = HfApi().model_info(repo, revision=revision, timeout=_SECONDS)
+        _check_weights(repo, [file.rfilename for file in found.siblings or ()])
         return Path(
             snapshot_download(repo, revision=revision, allow_patterns=_WANTED, ignore_patterns=_UNWANTED)
         )

@@ -3,7 +3,8 @@
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,7 +29,7 @@ def run(options: LocalMerge) -> None:
     """Raises Unusable, Refused, OSError."""
     began = time.monotonic()
     text = _read_recipe(options.recipe)
-    models = find_models(parse_recipe(text).references())
+    models = find_models(parse_recipe(text, lenient=options.lenient))
     out = OutFolder(options.out, options.force)
     out.check(model.folder for model in models.values())
     with TemporaryDirectory(prefix="polymerge-") as scratch:
@@ -38,9 +39,8 @@ def run(options: LocalMerge) -> None:
         with showing("reading sources") as progress:
             entries = digests({path.resolve() for path in files_of(models)}, progress, _import_torch)
         store = Store(Path(scratch) / "store")
-        merge, ids = _accept(text, models, options.seed, store, lambda path: entries[path.resolve()])
-        names = {ids[reference]: model.name for reference, model in models.items()}
-        _merge(merge, store, names, text.decode(), out, options)
+        merge, ids = _accept(text, models, options, store, lambda path: entries[path.resolve()])
+        _merge(merge, store, _names(models, ids, store), text.decode(), out, options)
     print(f"{out.path}  {decimal(merge.plan.bytes_written)}  {time.monotonic() - began:.1f} s", flush=True)
 
 
@@ -52,18 +52,20 @@ def _show_plan(
     text: bytes, models: Mapping[str, LocalModel], out: OutFolder, options: LocalMerge, scratch: Path
 ) -> None:
     """With stamps in place of digests: what can't work is refused before gigabytes are read."""
-    merge, ids = _accept(text, models, options.seed, Store(scratch), stamp)
+    merge, ids = _accept(text, models, options, Store(scratch), stamp)
+    for warning in merge.recipe.warnings:
+        print(f"Warning: {warning.pointer}: {warning.detail}", file=sys.stderr)
     free = shutil.disk_usage(out.path.parent).free
     print(plan_text(merge, models, ids, options, free), file=sys.stdout if options.dry_run else sys.stderr)
 
 
 def _accept(
-    text: bytes, models: Mapping[str, LocalModel], seed: int, store: Store, entry: Entry
+    text: bytes, models: Mapping[str, LocalModel], options: LocalMerge, store: Store, entry: Entry
 ) -> tuple[Accepted, dict[str, str]]:
     """Also the ids of the models, by reference. What is refused is told in the recipe's own names."""
     ids = link_models(models, store, entry)
     try:
-        return accept(text, seed, ids.__getitem__, store), ids
+        return accept(text, options.seed, ids.__getitem__, store, lenient=options.lenient), ids
     except Refused as error:
         raise Refused([_in_names(problem, ids) for problem in error.problems]) from None
 
@@ -73,6 +75,18 @@ def _in_names(problem: FieldProblem, ids: Mapping[str, str]) -> FieldProblem:
     for reference, id_ in ids.items():
         detail = detail.replace(id_, f"'{reference}'")
     return problem.model_copy(update={"detail": detail})
+
+
+def _names(models: Mapping[str, LocalModel], ids: Mapping[str, str], store: Store) -> dict[str, str]:
+    """What people call the models, and the bases of adapters, by id."""
+    names: dict[str, str] = {}
+    for reference, found in models.items():
+        id_: str | None = ids[reference]
+        model: LocalModel | None = found
+        while id_ and model:
+            names[id_] = model.name
+            id_, model = store.manifest(id_).base, model.base
+    return names
 
 
 def _import_torch() -> None:
@@ -85,25 +99,40 @@ def _merge(
 ) -> None:
     # Not before a recipe that can't work has been refused.
     from workers.merging.engine import NotFinite
-    from workers.merging.finished_shards import keep_finished
-    from workers.merging.model_folder import Computer, NoSpace, NotAsPlanned, find_device, write_model
+    from workers.merging.model_folder import (
+        Computer,
+        NoDevice,
+        NoSpace,
+        NotAsPlanned,
+        find_device,
+        write_model,
+    )
     from workers.stored_merge import stored_merge
 
     what = stored_merge(merge.recipe, merge.plan, store, names, text)
-    computer = Computer(find_device(options.device), options.threads, options.shard_size)
-    with out.staging() as folder:
-        try:
+    try:
+        computer = Computer(find_device(options.device), options.threads, options.shard_size)
+        with out.staging() as folder, _keeping_finished(folder):
             with showing(f"merging on {computer.device}") as progress:
                 written = write_model(folder, what, computer, progress)
             out.publish()
-        except BaseException as error:
-            kept = keep_finished(folder)
-            if kept:
-                print(f"{kept} finished files are kept for the next try", file=sys.stderr)
-            else:
-                shutil.rmtree(folder)
-            if isinstance(error, NoSpace | NotFinite | NotAsPlanned):
-                raise Unusable(str(error)) from None
-            raise
+    except (NoDevice, NoSpace, NotAsPlanned, NotFinite) as error:
+        raise Unusable(str(error)) from None
     for tensor, remark in written.remarks.items():
         print(f"{tensor}: {remark}", file=sys.stderr)
+
+
+@contextmanager
+def _keeping_finished(folder: Path) -> Iterator[None]:
+    """When the merge breaks off, nothing of it stays but finished files, for the next try."""
+    from workers.merging.finished_shards import keep_finished
+
+    try:
+        yield
+    except BaseException:
+        kept = keep_finished(folder)
+        if kept:
+            print(f"{kept} finished files are kept in {folder} for the next try", file=sys.stderr)
+        else:
+            folder.rmdir()
+        raise

@@ -23,7 +23,7 @@ class FinishedShard(BaseModel):
 
     file: FileEntry
     remarks: dict[str, str]
-    """What the method had to say about its tensors."""
+    """What the method has said by then."""
 
 
 def record_finished(
@@ -31,8 +31,7 @@ def record_finished(
 ) -> FinishedShard:
     """Put it on record that the shard will not be written to any more. `check` may raise to stop."""
     file = hash_file(folder / shard.name, lambda _: check())
-    said = {task.name: remarks[task.name] for task in shard.tasks if task.name in remarks}
-    finished = FinishedShard(file=file, remarks=said)
+    finished = FinishedShard(file=file, remarks=dict(remarks))
     aside = folder / f"{shard.name}.part"
     aside.write_text(finished.model_dump_json())
     aside.replace(_record(folder, shard.name))

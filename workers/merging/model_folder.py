@@ -38,6 +38,10 @@ class NoSpace(Exception):
     """The disk has too little room for the result."""
 
 
+class NoDevice(Exception):
+    """The device that is to compute is not there."""
+
+
 class NotAsPlanned(Exception):
     """What was read back is not what was to be written: the disk or the engine is at fault."""
 
@@ -82,9 +86,12 @@ def versions() -> dict[str, str]:
 
 
 def find_device(wanted: str) -> str:
-    """`wanted`, where "auto" is the GPU if there is one."""
+    """`wanted`, where "auto" is the GPU if there is one. Raises NoDevice."""
+    gpu = torch.cuda.is_available()
     if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return "cuda" if gpu else "cpu"
+    if wanted != "cpu" and not gpu:
+        raise NoDevice(f"device '{wanted}': torch {torch.__version__} finds no CUDA GPU here; use cpu")
     return wanted
 
 
@@ -138,7 +145,7 @@ def _metadata(what: Merge, device: str) -> dict[str, str]:
         "recipe": json.dumps(canonical(what.recipe), sort_keys=True),
         "sources": json.dumps({item.id: item.digest for item in what.ingredients}, sort_keys=True),
         "seed": str(what.plan.seed),
-        "device": device,
+        "device": torch.device(device).type,
         "versions": json.dumps(versions(), sort_keys=True),
     }
     return {f"polymerge_{name}": value for name, value in values.items()}
