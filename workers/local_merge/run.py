@@ -7,13 +7,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from rich.filesize import decimal
 
 from service.contracts.local_merge import LocalMerge
 from service.contracts.problem import FieldProblem
 from service.recipes.accept import Accepted, accept
-from service.recipes.parse import parse_recipe
+from service.recipes.document import load_document
+from service.recipes.parse import validate_recipe
 from service.recipes.refusal import Refused
 from service.store import Store
 from workers.local_merge.digests import digests, stamp
@@ -29,17 +31,18 @@ def run(options: LocalMerge) -> None:
     """Raises Unusable, Refused, OSError."""
     began = time.monotonic()
     text = _read_recipe(options.recipe)
-    models = find_models(parse_recipe(text, lenient=options.lenient))
+    document = load_document(text)
+    models = find_models(validate_recipe(document, lenient=options.lenient))
     out = OutFolder(options.out, options.force)
     out.check(model.folder for model in models.values())
     with TemporaryDirectory(prefix="polymerge-") as scratch:
-        _show_plan(text, models, out, options, Path(scratch) / "planned")
+        _show_plan(document, models, out, options, Path(scratch) / "planned")
         if options.dry_run:
             return
         with showing("reading sources") as progress:
             entries = digests({path.resolve() for path in files_of(models)}, progress, _import_torch)
         store = Store(Path(scratch) / "store")
-        merge, ids = _accept(text, models, options, store, lambda path: entries[path.resolve()])
+        merge, ids = _accept(document, models, options, store, lambda path: entries[path.resolve()])
         _merge(merge, store, _names(models, ids, store), text.decode(), out, options)
     print(f"{out.path}  {decimal(merge.plan.bytes_written)}  {time.monotonic() - began:.1f} s", flush=True)
 
@@ -49,10 +52,10 @@ def _read_recipe(path: str) -> bytes:
 
 
 def _show_plan(
-    text: bytes, models: Mapping[str, LocalModel], out: OutFolder, options: LocalMerge, scratch: Path
+    document: Any, models: Mapping[str, LocalModel], out: OutFolder, options: LocalMerge, scratch: Path
 ) -> None:
     """With stamps in place of digests: what can't work is refused before gigabytes are read."""
-    merge, ids = _accept(text, models, options, Store(scratch), stamp)
+    merge, ids = _accept(document, models, options, Store(scratch), stamp)
     for warning in merge.recipe.warnings:
         print(f"Warning: {warning.pointer}: {warning.detail}", file=sys.stderr)
     free = shutil.disk_usage(out.path.parent).free
@@ -60,12 +63,12 @@ def _show_plan(
 
 
 def _accept(
-    text: bytes, models: Mapping[str, LocalModel], options: LocalMerge, store: Store, entry: Entry
+    document: Any, models: Mapping[str, LocalModel], options: LocalMerge, store: Store, entry: Entry
 ) -> tuple[Accepted, dict[str, str]]:
     """Also the ids of the models, by reference. What is refused is told in the recipe's own names."""
     ids = link_models(models, store, entry)
     try:
-        return accept(text, options.seed, ids.__getitem__, store, lenient=options.lenient), ids
+        return accept(document, options.seed, ids.__getitem__, store, lenient=options.lenient), ids
     except Refused as error:
         raise Refused([_in_names(problem, ids) for problem in error.problems]) from None
 
