@@ -76,7 +76,9 @@ def test_a_result_that_is_no_number_is_refused_and_the_engine_goes_on(service: R
     healthy = virtual(service)
     expected = answers(service, healthy.id)
     pid = engine(service, healthy.id)
-    broken = virtual(service, parameters={"weight": 3e38, "density": 1.0})
+    models = [{"model": name, "parameters": {"weight": 3e38}} for name in (BASE, "general")]
+    sums = {"merge_method": "linear", "models": models, "parameters": {"normalize": False}}
+    broken = virtual(service, **sums)
     with pytest.raises(PolymergeError, match="NaN or infinity"):
         service.api.generate(broken.id, "Hello", max_tokens=4)
     assert answers(service, healthy.id) == expected
