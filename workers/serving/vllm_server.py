@@ -51,7 +51,9 @@ class VllmServer:
         self._log = settings.data / "logs" / "engines" / f"{name}.log"
         self._log_start = 0
         self._process: subprocess.Popen[bytes] | None = None
-        self._http = httpx2.Client(base_url=self.url, trust_env=False, timeout=30.0)
+        # vLLM drops the connection after an error without saying so: none is used twice.
+        once = httpx2.Limits(max_keepalive_connections=0)
+        self._http = httpx2.Client(base_url=self.url, trust_env=False, timeout=30.0, limits=once)
 
     @property
     def pid(self) -> int | None:
