@@ -39,7 +39,7 @@ def sift(values: Tensor, low: int, high: int) -> tuple[int, Bits]:
 def keep_at_random(values: Tensor, key: int, offset: int, probability: float) -> None:
     """Set to zero where a coin (see coins) falls on the wrong side, in place."""
     _keep_at_random(
-        values.view(-1).numpy(), np.uint64(key % (1 << 64)), np.uint64(offset), np.float32(probability - 0.5)
+        values.view(-1).numpy(), np.uint64(key % (1 << 64)), np.int64(offset), np.float32(probability - 0.5)
     )
 
 
