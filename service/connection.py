@@ -11,6 +11,8 @@ WORKER_ATTEMPTS = 12
 """Some 25 s in all: a Redis that is restarted under a running job must not cost the job."""
 GATEWAY_ATTEMPTS = 4
 """Some 3 s in all: long enough for a restart, short enough for a client that waits."""
+_ASYNC_CONNECTIONS = 32
+_WAIT_SECONDS = 20
 _BACKOFF = ExponentialBackoff(cap=3.0, base=0.1)
 _PASSING = [ConnectionError, TimeoutError]
 
@@ -23,10 +25,16 @@ def connect(url: str, attempts: int = WORKER_ATTEMPTS) -> "redis.Redis":
 
 
 def connect_async(url: str, attempts: int = GATEWAY_ATTEMPTS) -> "redis.asyncio.Redis":
-    """The same for asyncio."""
-    return redis.asyncio.Redis.from_url(
-        url, retry=AsyncRetry(_BACKOFF, attempts), retry_on_error=_PASSING, health_check_interval=30
+    """The same for asyncio. When all connections are taken, a command waits for one."""
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
+        url,
+        max_connections=_ASYNC_CONNECTIONS,
+        timeout=_WAIT_SECONDS,
+        retry=AsyncRetry(_BACKOFF, attempts),
+        retry_on_error=_PASSING,
+        health_check_interval=30,
     )
+    return redis.asyncio.Redis.from_pool(pool)
 
 
 def text(raw: object) -> str:

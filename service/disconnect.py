@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
+from service.ending import end
+
 T = TypeVar("T")
 
 
@@ -15,16 +17,14 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
     Whatever reads the request's body must have done so.
     """
-    working, watching = asyncio.ensure_future(work), asyncio.ensure_future(_hangs_up(request))
+    working, watching = asyncio.create_task(work), asyncio.create_task(_hangs_up(request))
     try:
         await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
         raise ClientDisconnect
     finally:
-        working.cancel()
-        watching.cancel()
-        await asyncio.gather(working, watching, return_exceptions=True)
+        await end(working, watching)
 
 
 async def _hangs_up(request: Request) -> None:

@@ -27,7 +27,8 @@ class ModelAccess:
     def __init__(self, router: EngineRouter, judges: dict[str, Judge], timeout: float) -> None:
         self._router, self.judges = router, judges
         self._timeout = timeout
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=64)
+        # Below the 5 s after which vLLM closes an idle connection: a request must not run into that.
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=2.0)
         patience = httpx2.Timeout(timeout, connect=5.0)
         # Engines are on our own network; judges may be behind the proxy that the environment names.
         self._engine_http = httpx2.AsyncClient(timeout=patience, limits=limits, trust_env=False)

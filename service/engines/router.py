@@ -58,6 +58,8 @@ class EngineRouter:
         self._acquire = redis.register_script(_ACQUIRE)
         self._lines: dict[str, Line[Lease]] = {}
         self._serving: set[asyncio.Task[None]] = set()
+        self._held: set[Lease] = set()
+        self._renewing: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def lease(self, model: str, keep_alive: float | None = None) -> AsyncIterator[Lease]:
@@ -67,13 +69,11 @@ class EngineRouter:
         unless the room is needed.
         """
         lease = await self._take(model) or await self._wait(model)
-        renewal = asyncio.create_task(self._renew(lease))
+        self._hold(lease)
         try:
             yield lease
         finally:
-            renewal.cancel()
-            with suppress(asyncio.CancelledError):
-                await renewal
+            self._held.discard(lease)
             await asyncio.shield(self._release(lease, keep_alive))
 
     async def close(self) -> None:
@@ -101,12 +101,22 @@ class EngineRouter:
                 pipe.zrem(keys.leases(lease.engine), lease.id)
                 await pipe.execute()
 
-    async def _renew(self, lease: Lease) -> None:
-        while True:
+    def _hold(self, lease: Lease) -> None:
+        self._held.add(lease)
+        if self._renewing is None or self._renewing.done():
+            self._renewing = asyncio.create_task(self._renew())
+
+    async def _renew(self) -> None:
+        """One task for all leases. It ends by itself: a cancellation may be swallowed (see end())."""
+        while self._held:
             await asyncio.sleep(_RENEW_SECONDS)
-            expiry: dict[Any, float] = {lease.id: time.time() + _LEASE_SECONDS}
+            until = time.time() + _LEASE_SECONDS
             with suppress(RedisError):
-                await self._redis.zadd(keys.leases(lease.engine), expiry, xx=True)
+                async with self._redis.pipeline(transaction=False) as pipe:
+                    for lease in self._held:
+                        # Only what is still there: a lease that was released meanwhile does not come back.
+                        pipe.zadd(keys.leases(lease.engine), {lease.id: until}, xx=True)
+                    await pipe.execute()
 
     async def _wait(self, model: str) -> Lease:
         """In line with the others that wait for the model."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from service.contracts.generation import Delta, Failure, GenerateResponse, GenerateSummary, Output, Usage
 from service.contracts.language import LanguageProfile
+from service.ending import end
 from service.errors import explain
 from service.generation.asks import Ask
 from service.generation.outputs import logprobs_of, output, text_of
@@ -92,10 +93,8 @@ class Generation:
                 unfinished -= not isinstance(event, Delta)
                 yield event
         finally:
-            for task in tasks:
-                task.cancel()
             # The engines must be rid of the requests before this one counts as over.
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(*tasks)
 
     async def _complete(self, ask: Ask, emit: _Emit) -> Output:
         answer = await self._access.ask(self._model, ask.route, ask.body, ask.keep_alive)

@@ -214,3 +214,25 @@ def test_workers_that_died_on_this_host_are_withdrawn_with_their_engines(
     found = read_overview(redis)
     assert [item.id for item in found.items] == ["e_2", "e_3"]
     assert [item.name for item in found.workers] == ["here:2", "there:1"]
+
+
+def test_a_lease_lasts_as_long_as_its_request_and_no_longer(
+    board: EngineBoard, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also for the request that ends in the moment in which leases are renewed."""
+    monkeypatch.setattr("service.engines.router._RENEW_SECONDS", 0.002)
+    monkeypatch.setattr("service.engines.router._LEASE_SECONDS", 1.0)
+    board.publish(engine("ready"))
+
+    async def use(router: EngineRouter) -> int:
+        async def request(seconds: float) -> None:
+            async with router.lease(MODEL):
+                await asyncio.sleep(seconds)
+
+        async with router.lease(MODEL):
+            await asyncio.wait_for(asyncio.gather(*(request(0.0001 * i) for i in range(400))), 60)
+            await asyncio.sleep(2)
+            return board.leases("e_1")
+
+    assert route(redis_url, use) == 1
+    assert board.leases("e_1") == 0
