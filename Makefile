@@ -85,5 +85,5 @@ $(WEIGHTS): | $(INSTALLED)
 
 $(TESTABLE): $(INSTALLED) $(WEIGHTS)
 	@echo "Installing the tools of the checks"
-	$(call pip-install,--editable ".[dev]")
+	$(call pip-install,--editable ".[dev,harness]")
 	@touch $@
