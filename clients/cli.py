@@ -9,7 +9,7 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
-from clients.commands import asking, demo, engines, local_merge, merging, models, run
+from clients.commands import asking, demo, engines, local_merge, merging, models, registry, run
 from clients.sdk.errors import PolymergeError
 from clients.sources import SourceError
 from clients.stack.start_error import StartError
@@ -57,7 +57,7 @@ def _options(
     """Without a command there is only the version to ask for; the help is the application's."""
 
 
-for _group in (run, demo, local_merge, merging, models, asking, engines):
+for _group in (run, demo, local_merge, merging, models, registry, asking, engines):
     _group.register(app)
 
 

@@ -78,7 +78,7 @@ def _default(parts: Parts, profile: LanguageProfile | None) -> str:
 
 def _resolve(parts: Parts, name: str) -> str:
     try:
-        return parts.registry.resolve(name)
+        return parts.registry.usable(name)
     except UnknownModel as error:
         raise _unknown(str(error)) from None
 

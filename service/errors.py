@@ -14,7 +14,7 @@ from service.contracts.problem import FieldProblem, Problem, json_pointer
 from service.engines.router import NoEngine
 from service.queue import UnknownJob
 from service.recipes.refusal import Refused
-from service.registry import UnknownModel
+from service.registry import DamagedModel, UnknownModel
 
 log = logging.getLogger("polymerge.gateway")
 
@@ -54,6 +54,8 @@ _TITLES = {
     "invalid-recipe": "The recipe or source can't be used",
     "unknown-model": "No such model",
     "unknown-job": "No such job",
+    "damaged-model": "The model is out of service",
+    "model-in-use": "The model is in use",
     "unknown-language": "Not a language tag",
     "no-engine": "The model is not being served",
     "engine-error": "The engine failed",
@@ -78,8 +80,8 @@ def no_such_cursor(cursor: str) -> ProblemError:
 def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _answer)
     for kind in (
-        ProblemError, Refused, UnknownModel, UnknownJob, NoEngine, RedisError, RequestValidationError,
-        HTTPException, ClientDisconnect,
+        ProblemError, Refused, UnknownModel, DamagedModel, UnknownJob, NoEngine, RedisError,
+        RequestValidationError, HTTPException, ClientDisconnect,
     ):  # fmt: skip
         app.add_exception_handler(kind, _answer)
 
@@ -120,6 +122,8 @@ def explain(error: Exception) -> ProblemError:
             return _invalid_request(error)
         case UnknownModel():
             return ProblemError(404, "unknown-model", str(error))
+        case DamagedModel():
+            return ProblemError(409, "damaged-model", str(error))
         case UnknownJob():
             return ProblemError(404, "unknown-job", str(error))
         case NoEngine():

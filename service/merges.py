@@ -27,7 +27,7 @@ def check_space(parts: Parts, needed: int) -> None:
 
 def make(parts: Parts, merge: Accepted, name: str | None, materialize: bool) -> Job | Model:
     """The model, if it is there in a form that will do or can be virtual; else the job that writes it."""
-    written = parts.store.written(merge.model_id)
+    written = parts.store.sound(merge.model_id)
     if not written and materialize:
         request = {"recipe": canonical(merge.recipe), "seed": merge.seed}
         warnings = merge.recipe.warnings
@@ -40,10 +40,13 @@ def make(parts: Parts, merge: Accepted, name: str | None, materialize: bool) -> 
 
 
 def materialize(parts: Parts, reference: str) -> Job | Model:
-    """Have a virtual model written under its id; one that is written is returned. Raises UnknownModel."""
+    """Have a merge that is virtual, or damaged, written under its id; one that is there is returned.
+
+    Raises UnknownModel.
+    """
     model = parts.registry.get(reference)
     manifest = parts.store.manifest(model.id)
-    if not manifest.virtual:
+    if manifest.recipe is None or parts.store.sound(model.id):
         return model
     check_space(parts, sum(nbytes(entry) for entry in manifest.tensors.values()))
     request = {"recipe": manifest.recipe, "seed": manifest.seed}

@@ -2,8 +2,9 @@
 
     models/<id>/    Hugging Face layout and manifest.json, present only when complete
     virtual/<id>/   the same without weights: a merge that is computed whenever an engine loads it
-    aliases/<name>  one line, the id
     staging/<work>/ work under way
+    trash/          models that were deleted, until `gc`
+    aliases/, alias-history/, notes/, damage/   what may change: service/annotations.py
 
 A model is written into staging, its manifest last, everything synced, and renamed into place: it is there
 whole or not at all. Ids follow from recipe or content, so committing the same model twice is harmless.
@@ -12,13 +13,15 @@ moment without the model, and an engine that is just reading the virtual one can
 """
 
 import logging
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
+from service.annotations import Annotations
 from service.contracts.model import Manifest
+from service.small_files import FilesInFolder, sync
 
 MANIFEST = "manifest.json"
 
@@ -31,9 +34,10 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._models, self._virtual = root / "models", root / "virtual"
-        self._aliases, self._staging = root / "aliases", root / "staging"
-        for folder in (self._models, self._virtual, self._aliases, self._staging):
+        self._staging, self._trash = root / "staging", root / "trash"
+        for folder in (self._models, self._virtual, self._staging, self._trash):
             folder.mkdir(parents=True, exist_ok=True)
+        self.annotations = Annotations(FilesInFolder(root, self._staging))
 
     def stage(self, work: str) -> Path:
         """A new folder for work of this name; one that is there is removed."""
@@ -54,20 +58,28 @@ class Store:
         shutil.rmtree(self.staging(work), ignore_errors=True)
 
     def commit(self, staging: Path, manifest: Manifest) -> Path:
-        """Publish `staging` under the manifest's id; if that model exists, the new copy is dropped."""
+        """Publish `staging` under the manifest's id; if that model exists, the new copy is dropped.
+
+        A damaged one is replaced.
+        """
         (staging / MANIFEST).write_text(manifest.model_dump_json(indent=1, by_alias=True))
         for path in staging.iterdir():
-            _sync(path)
-        _sync(staging)
+            sync(path)
+        sync(staging)
         root = self._virtual if manifest.virtual else self._models
         target = root / manifest.id
+        damaged = self.annotations.damage(manifest.id) is not None
+        if damaged:
+            self._move_to_trash(target)
         try:
             staging.rename(target)
         except OSError:
             if not (target / MANIFEST).is_file():
                 raise
             shutil.rmtree(staging, ignore_errors=True)
-        _sync(root)
+        sync(root)
+        if damaged:
+            self.annotations.set_damage(manifest.id, None)
         return target
 
     def path(self, model_id: str) -> Path:
@@ -84,6 +96,10 @@ class Store:
         """Whether the model is there with its weights."""
         return (self._models / model_id / MANIFEST).is_file()
 
+    def sound(self, model_id: str) -> bool:
+        """Whether the model is there with its weights, and no damage to it is known."""
+        return self.written(model_id) and self.annotations.damage(model_id) is None
+
     def manifest(self, model_id: str) -> Manifest:
         """Raises FileNotFoundError."""
         return Manifest.model_validate_json((self.path(model_id) / MANIFEST).read_bytes())
@@ -97,23 +113,45 @@ class Store:
             except (OSError, ValueError) as error:
                 log.error("model %s is left out, its manifest can't be read: %s", model_id, error)
 
-    def set_alias(self, name: str, model_id: str) -> None:
-        """Point `name` at the model, atomically."""
-        handle, temporary = tempfile.mkstemp(dir=self._staging)
-        with os.fdopen(handle, "w") as file:
-            file.write(model_id)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self._aliases / name)
-        _sync(self._aliases)
+    def remove(self, model_id: str) -> None:
+        """Out of sight, into the trash. Engines and merges that have its files open can go on."""
+        for root in (self._virtual, self._models):
+            self._move_to_trash(root / model_id)
 
-    def aliases(self) -> dict[str, str]:
-        return {path.name: path.read_text().strip() for path in sorted(self._aliases.iterdir())}
+    def restore(self, model_id: str) -> bool:
+        """Bring back what was removed last; False when nothing of the model is in the trash."""
+        for name in reversed(self.trashed()):
+            _, root, owner = name.split(".")
+            target = self.root / root / model_id
+            if owner == model_id and not target.exists():
+                (self._trash / name).rename(target)
+                sync(target.parent)
+        return self.has(model_id)
+
+    def trashed(self) -> list[str]:
+        """Folders in the trash, oldest first: TIME.ROOT.ID."""
+        return sorted(folder.name for folder in self._trash.iterdir())
+
+    def empty_trash(self, name: str) -> None:
+        """Delete for good what trashed() lists under this name."""
+        shutil.rmtree(self._trash / name, ignore_errors=True)
+
+    def used_bytes(self) -> int:
+        """On disk, by models, trash and work under way. Files that models share count for each."""
+        roots = (self._models, self._virtual, self._trash, self._staging)
+        return sum(folder_bytes(root) for root in roots)
+
+    def _move_to_trash(self, folder: Path) -> None:
+        if folder.exists():
+            stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+            folder.rename(self._trash / f"{stamp}.{folder.parent.name}.{folder.name}")
+            sync(folder.parent)
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def folder_bytes(folder: Path) -> int:
+    """Of all files below it; what vanishes meanwhile has none."""
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total

@@ -7,6 +7,7 @@ from pathlib import Path
 from service.contracts.job import Job
 from service.contracts.model import FileEntry, Manifest
 from service.contracts.recipe import Recipe
+from service.intact import check_sizes, check_whole
 from service.recipes.digest import canonical, model_id
 from service.recipes.labels import merged_labels
 from service.recipes.parse import validate_recipe
@@ -15,7 +16,6 @@ from service.recipes.stored import plan_stored
 from service.settings import Settings
 from service.sources.files import content_digest, hash_file
 from service.store import Store
-from workers.intact import check_sizes, check_whole
 from workers.merging.model_folder import Computer, find_device, versions, write_model
 from workers.stored_merge import stored_merge
 from workers.watch import Watch
@@ -26,7 +26,7 @@ class DamagedSource(Exception):
 
 
 def run_merge(job: Job, staging: Path, store: Store, settings: Settings, watch: Watch) -> Manifest:
-    """Make the model of `job` in `staging`, and publish it; one that is there already is returned as it is.
+    """Make the model of `job` in `staging`, and publish it; one that is there and sound is returned.
 
     A virtual model is thereby written, under its id. Raises Refused, DamagedSource, JobCancelled, and what
     write_model raises.
@@ -34,7 +34,7 @@ def run_merge(job: Job, staging: Path, store: Store, settings: Settings, watch: 
     recipe = validate_recipe(job.request["recipe"])
     seed = int(job.request["seed"])
     target = model_id(recipe, seed)
-    if store.written(target):
+    if store.sound(target):
         return store.manifest(target)
     manifests = {ref: store.manifest(ref) for ref in recipe.references()}
     plan = plan_stored(recipe, store, seed)

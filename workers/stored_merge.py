@@ -1,11 +1,11 @@
 """A recipe over models of a store, as the merge engine takes it."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import yaml
 
 from service.contracts.recipe import Recipe
+from service.recipes.labels import merge_method
 from service.recipes.plan import Plan
 from service.store import Store
 from workers.merging.model_card import Ingredient
@@ -35,7 +35,7 @@ def _ingredient(ref: str, store: Store, names: Mapping[str, str]) -> Ingredient:
     if manifest.base:
         origin, parents = "adapter on", [manifest.base]
     else:
-        origin, parents = f"merge by {_method(manifest.recipe)} of", manifest.sources
+        origin, parents = f"merge by {merge_method(manifest.recipe)} of", manifest.sources
     return Ingredient(
         name=names.get(ref, ref),
         id=ref,
@@ -44,9 +44,3 @@ def _ingredient(ref: str, store: Store, names: Mapping[str, str]) -> Ingredient:
         origin=origin,
         parents=tuple(_ingredient(parent, store, names) for parent in parents if store.has(parent)),
     )
-
-
-def _method(recipe: Any) -> str | None:
-    """The last that was applied: of several documents the last one's."""
-    document = recipe[-1] if isinstance(recipe, list) else recipe
-    return document["merge_method"] if document else None

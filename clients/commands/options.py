@@ -7,6 +7,7 @@ import typer
 
 RUN = "Run the service"
 MERGE = "Merge"
+REGISTRY = "Keep models"
 ASK = "Ask"
 
 DEFAULT_DATA = Path(".polymerge")

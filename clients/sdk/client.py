@@ -22,6 +22,7 @@ from clients.sdk.jobs import Jobs
 from clients.sdk.merges import Merges, Recipe
 from clients.sdk.models import Models
 from clients.sdk.readiness import ask
+from clients.sdk.store import ModelStore
 from service.contracts.engine import Engine, EnginePage, Pin, Readiness
 from service.contracts.generation import Delta, GenerateRequest, GenerateResponse, Message, Prompt
 from service.contracts.job import Job
@@ -48,6 +49,7 @@ class Polymerge:
         self.jobs = Jobs(self._connection)
         self.merges = Merges(self._connection)
         self.models = Models(self._connection)
+        self.store = ModelStore(self._connection)
 
     def merge(
         self,

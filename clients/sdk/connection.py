@@ -10,6 +10,8 @@ import httpx2
 from clients.sdk.errors import ProblemError, Unreachable, read_problem
 
 _TIMEOUT = httpx2.Timeout(30.0)
+LONG = httpx2.Timeout(30.0, read=3600.0)
+"""For answers that take as long as reading models through."""
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _PATIENCE_AT_FIRST = 1.0
 _PATIENCE_LATER = 20.0

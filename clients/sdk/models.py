@@ -4,9 +4,17 @@ from collections.abc import Iterator, Sequence
 
 from pydantic import TypeAdapter
 
-from clients.sdk.connection import Connection
+from clients.sdk.connection import LONG, Connection
 from service.contracts.job import Job
-from service.contracts.model import Alias, AliasTarget, ImportRequest, ImportSource, Model, ModelPage
+from service.contracts.model import (
+    Alias,
+    AliasTarget,
+    ImportRequest,
+    ImportSource,
+    Model,
+    ModelPage,
+    Verification,
+)
 
 _ALIASES = TypeAdapter(list[Alias])
 
@@ -46,6 +54,11 @@ class Models:
         """Have a virtual model written, under its id. A Model when it is written already."""
         answer = self._connection.send("POST", f"/models/{reference}/materialize")
         return job_or_model(answer.status_code, answer.content)
+
+    def verify(self, reference: str) -> Verification:
+        """Have every byte of the model compared with its manifest; one that is damaged is out of service."""
+        answer = self._connection.send("POST", f"/models/{reference}/verify", timeout=LONG)
+        return Verification.model_validate_json(answer.content)
 
     def page(
         self,

@@ -9,6 +9,7 @@ from service.contracts.names import AliasName, ModelId, ModelRef, RelativePath
 from service.contracts.problem import FieldProblem
 
 ModelKind = Literal["import", "merge"]
+ModelState = Literal["ready", "damaged"]
 WeightFormat = Literal["checkpoint", "adapter"]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
@@ -60,13 +61,26 @@ class Manifest(BaseModel):
     created_at: datetime
 
 
+class ModelNotes(BaseModel):
+    """What people say about a model, and may change."""
+
+    notes: str = Field(default="", max_length=10_000)
+    tags: list[Label] = Field(default=[], max_length=64)
+
+
 class Model(BaseModel):
-    """A model as the API shows it: the manifest without its long lists, and the aliases of the moment."""
+    """A model as the API shows it: the manifest without its long lists, and what is said of it now."""
 
     id: ModelId
     kind: ModelKind
     weights: WeightFormat
     virtual: bool = False
+    state: ModelState = "ready"
+    """A damaged model is out of service until its files are as they were, or it is made again."""
+    damage: str | None = None
+    """What is wrong with it."""
+    notes: str = ""
+    tags: list[str] = []
     name: str | None = None
     aliases: list[str] = []
     languages: list[str] = []
@@ -74,6 +88,8 @@ class Model(BaseModel):
     license: str | None = None
     base: ModelId | None = None
     sources: list[ModelId] = []
+    method: str | None = None
+    """Of a merge; of several documents the last one's."""
     recipe: dict[str, Any] | list[dict[str, Any]] | None = None
     """A list if there are intermediates."""
     warnings: list[FieldProblem] = []
@@ -134,9 +150,34 @@ class Alias(BaseModel):
     model: ModelId
 
 
+class AliasMove(BaseModel):
+    """One time that an alias was pointed at a model, or (null) at none any more."""
+
+    model: ModelId | None
+    at: datetime
+
+
 class AliasTarget(BaseModel):
     """Body of PUT /aliases/{name}."""
 
     model_config = ConfigDict(extra="forbid")
 
     model: ModelRef
+
+
+class ModelChange(BaseModel):
+    """Body of PATCH /models/{model}: what is left out stays as it is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    notes: str | None = Field(default=None, max_length=10_000)
+    tags: list[Label] | None = Field(default=None, max_length=64)
+
+
+class Verification(BaseModel):
+    """What reading a model's files through has shown."""
+
+    model: ModelId
+    state: ModelState
+    damage: str | None = None
+    size_bytes: int

@@ -1,6 +1,6 @@
 """What a merged model inherits: the languages of its sources, and what they all agree on."""
 
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from service.contracts.model import Manifest
 
@@ -20,3 +20,9 @@ def merged_labels(sources: list[Manifest]) -> Labels:
         objective=objectives.pop() if len(objectives) == 1 else None,
         license=licenses.pop() if len(licenses) == 1 else None,
     )
+
+
+def merge_method(recipe: Any) -> str | None:
+    """The last that a recipe, or a list of them, applies."""
+    document = recipe[-1] if isinstance(recipe, list) else recipe
+    return document["merge_method"] if document else None

@@ -10,8 +10,9 @@ from service.routes import (
     methods,
     models,
     openai,
+    store,
     tokenizer,
 )
 
-_MODULES = (health, methods, languages, models, merges, jobs, engines, generate, openai, tokenizer)
+_MODULES = (health, methods, languages, models, merges, jobs, engines, store, generate, openai, tokenizer)
 ROUTERS = [module.router for module in _MODULES]

@@ -103,13 +103,13 @@ def _submit(
     materialize: bool | None,
 ) -> JSONResponse:
     submission = read_submission(text)
-    merges = accept_all(submission, seed, parts.registry.resolve, parts.store, lenient)
+    merges = accept_all(submission, seed, parts.registry.usable, parts.store, lenient)
     if dry_run:
         plans = PlanList(items=[_summarise(parts, merge) for merge in merges])
         return JSONResponse((plans.items[0] if submission.single else plans).model_dump())
     writing = submission.materialize if materialize is None else materialize
     if writing is not False:
-        missing = {merge.model_id: merge.plan for merge in merges if not parts.store.written(merge.model_id)}
+        missing = {merge.model_id: merge.plan for merge in merges if not parts.store.sound(merge.model_id)}
         check_space(parts, sum(plan.bytes_written for plan in missing.values()))
     names = [name] if submission.single else _numbered(name, len(merges))
     results = [

@@ -1,4 +1,4 @@
-"""Models and aliases: import, list, show, write out, point at."""
+"""Models and aliases: import, list, show, write out, verify, point at."""
 
 from typing import Annotated
 
@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 
 from service.contracts.job import Job
-from service.contracts.model import Alias, AliasTarget, ImportRequest, Model, ModelPage
+from service.contracts.model import Alias, AliasTarget, ImportRequest, Model, ModelPage, Verification
 from service.contracts.names import AliasName
 from service.errors import no_such_cursor
 from service.merges import materialize
@@ -15,6 +15,7 @@ from service.recipes.refusal import refuse
 from service.registry import UnknownModel
 from service.routes.accepted import accepted, done_or_accepted
 from service.sources.inspect import inspect_source
+from service.verification import verify
 
 router = APIRouter(tags=["models"])
 
@@ -26,8 +27,8 @@ def import_model(request: ImportRequest, parts: Wired) -> JSONResponse:
     base = None
     if request.base is not None:
         try:
-            base = parts.store.manifest(parts.registry.resolve(request.base))
-        except UnknownModel as error:
+            base = parts.store.manifest(parts.registry.usable(request.base))
+        except LookupError as error:
             raise refuse("base", detail=str(error)) from None
     inspect_source(request, parts.settings.sources_root, base)
     pinned = request.model_copy(update={"base": base.id if base else None})
@@ -68,6 +69,15 @@ def get_model(reference: str, parts: Wired) -> Model:
 def materialize_model(reference: str, parts: Wired) -> JSONResponse:
     """Write a virtual model out, under its id: 202 with the job; 200 with the model if it is written."""
     return done_or_accepted(materialize(parts, reference))
+
+
+@router.post("/models/{reference}/verify")
+def verify_model(reference: str, parts: Wired) -> Verification:
+    """Read all its files through: if one is not as it was, the model is out of service from now on.
+
+    A damaged model whose files are found as they were is in service again.
+    """
+    return verify(parts.registry, parts.registry.resolve(reference))
 
 
 @router.put("/aliases/{name}")

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.sse import EventSourceResponse
 
 from service.addressing import address_body, context_of
+from service.contracts.model import Model
 from service.disconnect import while_connected
 from service.errors import explain, openai_error
 from service.generation.asks import with_instruction
@@ -32,8 +33,8 @@ router = APIRouter(tags=["openai"])
 @router.get("/v1/models")
 @router.get("/models/{model}/v1/models")
 def list_models(parts: Wired, model: str | None = None) -> dict[str, Any]:
-    """Every model, under its id and each alias; without a pinned model the judges too."""
-    models = [parts.registry.get(model)] if model else parts.registry.models()
+    """Every model that can be asked, under its id and each alias; without a pinned model the judges too."""
+    models = [parts.registry.get(model)] if model else _ready(parts)
     listed = [
         {
             "id": name,
@@ -103,6 +104,10 @@ async def _relay(first: str | None, payloads: AsyncGenerator[str]) -> AsyncItera
 
 def _data(payload: str) -> bytes:
     return f"data: {payload}\n\n".encode()
+
+
+def _ready(parts: Parts) -> list[Model]:
+    return [model for model in parts.registry.models() if model.state == "ready"]
 
 
 def _judge_card(name: str) -> dict[str, Any]:

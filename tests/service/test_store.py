@@ -89,9 +89,39 @@ def test_a_damaged_manifest_hides_its_model_and_no_other(store: Store) -> None:
     assert [found.id for found in store.manifests()] == [other]
 
 
-def test_an_alias_moves_and_leaves_no_trace_of_where_it_was(store: Store) -> None:
-    store.set_alias("best", MODEL)
-    store.set_alias("best", "m_00000000000000bb")
+def test_an_alias_moves_and_its_history_tells_from_where(store: Store) -> None:
+    other = "m_00000000000000bb"
+    for target in (MODEL, MODEL, other, None):
+        store.annotations.point("best", target)
 
-    assert store.aliases() == {"best": "m_00000000000000bb"}
+    assert store.annotations.aliases() == {}
+    assert [move.model for move in store.annotations.history("best")] == [MODEL, other, None]
     assert list((store.root / "staging").iterdir()) == []
+
+
+def test_what_is_removed_can_be_restored_until_the_trash_is_emptied(store: Store) -> None:
+    store.commit(staged(store, "j_1.1"), manifest())
+
+    store.remove(MODEL)
+    assert (store.has(MODEL), list(store.manifests())) == (False, [])
+    assert store.restore(MODEL)
+    assert (store.path(MODEL) / "config.json").read_text() == "{}"
+
+    store.remove(MODEL)
+    for name in store.trashed():
+        store.empty_trash(name)
+    assert not store.restore(MODEL)
+    assert store.used_bytes() == 0
+
+
+def test_a_damaged_model_is_replaced_when_it_is_made_again(store: Store) -> None:
+    store.commit(staged(store, "j_1.1", "rotten"), manifest())
+    store.annotations.set_damage(MODEL, "config.json has other bytes than it had")
+    assert store.written(MODEL)
+    assert not store.sound(MODEL)
+
+    store.commit(staged(store, "j_2.1", "fresh"), manifest())
+
+    assert store.sound(MODEL)
+    assert (store.path(MODEL) / "config.json").read_text() == "fresh"
+    assert len(store.trashed()) == 1

@@ -13,9 +13,9 @@ from redis.exceptions import RedisError
 from service.contracts.engine import Engine
 from service.engines.board import EngineBoard
 from service.engines.schedule import Need
+from service.intact import check_contents, check_whole
 from service.settings import Settings
 from service.store import Store
-from workers.intact import check_contents, check_whole
 from workers.serving.heartbeat import Heartbeat
 from workers.serving.memory import used
 from workers.serving.vllm_server import BrokenModel, EngineFailed, RefusedLoad, VllmServer, is_cpu_build

@@ -97,7 +97,7 @@ def assert_nothing_done(gateway: Gateway) -> None:
     assert gateway.redis.exists(keys.DEMAND) == 0
     assert gateway.store.staged() == []
     assert sorted(path.name for path in (gateway.store.root / "models").iterdir()) == sorted(MODELS.values())
-    assert gateway.store.aliases() == MODELS
+    assert gateway.store.annotations.aliases() == MODELS
     listed = gateway.client.get("/models").json()["items"]
     assert {model["id"]: model["aliases"] for model in listed} == {
         ident: [name] for name, ident in MODELS.items()

@@ -10,6 +10,7 @@ import torch
 from redis import Redis
 from safetensors.torch import load_file
 
+from service.intact import check_sizes, check_whole
 from service.queue import JobQueue
 from service.recipes.accept import Accepted, accept
 from service.recipes.digest import canonical
@@ -17,7 +18,6 @@ from service.settings import Settings
 from service.store import Store
 from service.virtual import register_virtual
 from tests.workers.serving.models import LAYERS, add_adapter, add_model, tied_tensors
-from workers.intact import check_sizes, check_whole
 from workers.merge_job import run_merge
 from workers.merging.engine import NotFinite
 from workers.serving.fingerprint import fingerprint

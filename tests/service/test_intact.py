@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from service.intact import check_contents, check_sizes, check_whole
 from service.store import Store
 from tests.workers.serving.models import add_adapter, add_model, tied_tensors
-from workers.intact import check_contents, check_sizes, check_whole
 
 ID = "m_000000000000000a"
 
