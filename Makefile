@@ -24,6 +24,7 @@ CREATED = $(VENV)/.created
 INSTALLED = $(VENV)/.installed-$(ENGINE)
 WEIGHTS = $(VENV)/.demo-weights
 TESTABLE = $(VENV)/.testable
+PROMPTFOO = $(VENV)/.promptfoo
 
 PIP = $(VENV)/bin/python -u -m pip --disable-pip-version-check
 PIP_LOG = $(VENV)/pip.log
@@ -44,7 +45,7 @@ install: $(INSTALLED)
 demo: $(INSTALLED) $(WEIGHTS)
 	@$(VENV)/bin/polymerge demo --data $(DEMO_DATA)
 
-test: check
+test: check $(if $(shell command -v npm),$(PROMPTFOO))
 	$(VENV)/bin/python -m pytest
 
 check: $(TESTABLE)
@@ -87,3 +88,9 @@ $(TESTABLE): $(INSTALLED) $(WEIGHTS)
 	@echo "Installing the tools of the checks"
 	$(call pip-install,--editable ".[dev,harness]")
 	@touch $@
+
+# A harness that needs Node. Where npm can't bring it, its test is skipped.
+$(PROMPTFOO): | $(CREATED)
+	@echo "Installing promptfoo (a minute)"
+	@npm install --engine-strict --silent --no-audit --no-fund --prefix $(VENV)/promptfoo promptfoo@0.121.20 \
+		&& touch $@ || echo "npm could not install promptfoo: its test will be skipped" >&2

@@ -90,7 +90,7 @@ class ModelServer:
             raise ServerFailed(502, message)
         if any(words in message for words in _TOO_LONG):
             raise ProblemError(422, "context-length-exceeded", message)
-        errors = [FieldProblem(pointer=json_pointer(param), detail=message)] if param else None
+        errors = [FieldProblem(pointer=json_pointer(*_place(param)), detail=message)] if param else None
         waits = headers.get("retry-after", "")
         retry_after = int(waits) if waits.isdigit() else 0
         raise ProblemError(status, "invalid-request", message, errors=errors, retry_after=retry_after)
@@ -99,6 +99,11 @@ class ModelServer:
 def _broke_off(error: httpx2.HTTPError) -> ServerFailed:
     detail = f"the model's server broke off ({type(error).__name__}); send the request again"
     return ServerFailed(503, detail, reached=not isinstance(error, httpx2.ConnectError))
+
+
+def _place(param: str) -> list[str]:
+    """vLLM says `temperature`, but `body.messages.0.role` where a field has the wrong type."""
+    return param.removeprefix("body.").split(".")
 
 
 def _error(content: bytes) -> tuple[str, str | None]:

@@ -9,11 +9,12 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.sse import EventSourceResponse
 
-from service.addressing import address_body, context_of
+from service.addressing import address, address_body, context_of
 from service.contracts.model import Model
 from service.disconnect import while_connected
 from service.errors import explain, openai_error
 from service.generation.asks import with_instruction
+from service.judges import PREFIX
 from service.openai_request import (
     CHAT,
     COMPLETION,
@@ -35,20 +36,22 @@ router = APIRouter(tags=["openai"])
 def list_models(parts: Wired, model: str | None = None) -> dict[str, Any]:
     """Every model that can be asked, under its id and each alias; without a pinned model the judges too."""
     models = [parts.registry.get(model)] if model else _ready(parts)
-    listed = [
-        {
-            "id": name,
-            "object": "model",
-            "created": int(item.created_at.timestamp()),
-            "owned_by": "polymerge",
-            "root": item.id,
-            "max_model_len": context_of(parts, item.id),
-        }
-        for item in models
-        for name in [item.id, *item.aliases]
-    ]
+    listed = [_card(parts, item, name) for item in models for name in [item.id, *item.aliases]]
     judges = [] if model else [_judge_card(name) for name in parts.models.judges]
     return {"object": "list", "data": listed + judges}
+
+
+@router.get("/v1/models/{name}")
+@router.get("/models/{model}/v1/models/{name}")
+def retrieve_model(parts: Wired, name: str, model: str | None = None) -> dict[str, Any]:
+    """What stands behind a name that requests may use, with a language or without."""
+    return _card(parts, parts.registry.get(address(parts, model or name).model), name)
+
+
+@router.get("/v1/models/judge/{name}")
+def retrieve_judge(parts: Wired, name: str) -> dict[str, Any]:
+    """A judge, as it is listed."""
+    return _judge_card(address(parts, PREFIX + name).model)
 
 
 @router.post("/v1/chat/completions", dependencies=[ADMITTED])
@@ -108,6 +111,17 @@ def _data(payload: str) -> bytes:
 
 def _ready(parts: Parts) -> list[Model]:
     return [model for model in parts.registry.models() if model.state == "ready"]
+
+
+def _card(parts: Parts, model: Model, name: str) -> dict[str, Any]:
+    return {
+        "id": name,
+        "object": "model",
+        "created": int(model.created_at.timestamp()),
+        "owned_by": "polymerge",
+        "root": model.id,
+        "max_model_len": context_of(parts, model.id),
+    }
 
 
 def _judge_card(name: str) -> dict[str, Any]:

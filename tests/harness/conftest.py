@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,12 +38,12 @@ def pinned(stack: Running) -> str:
     return f"{stack.api.base_url}/models/{BASE}"
 
 
-def run_harness(module: str, *words: str, cwd: Path, **environment: str) -> str:
-    """`python -m module words` in a copy of the tasks, without any network; what it printed."""
+def run_harness(*command: str, cwd: Path, **environment: str) -> str:
+    """Run it in a copy of the tasks, without any network; what it printed."""
     shutil.copytree(_TASKS, cwd, dirs_exist_ok=True)
     offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(cwd / "hf")}
     done = subprocess.run(
-        [sys.executable, "-m", module, *words],
+        command,
         cwd=cwd,
         env={**os.environ, **offline, "NO_PROXY": "127.0.0.1", **environment},
         capture_output=True,

@@ -1,6 +1,7 @@
 """inspect_ai, unmodified: its OpenAI-compatible and vLLM providers, whole and streamed."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ def evaluate(stack: Running, folder: Path, models: str, *words: str) -> list[Any
     """The logs of `inspect eval`, one per model."""
     url = f"{stack.api.base_url}/v1"
     run_harness(
-        "inspect_ai",
+        *(sys.executable, "-m", "inspect_ai"),
         *("eval", "capitals.py", "--model", models, "--max-tokens", "12", "--temperature", "0"),
         *("--log-format", "json", "--log-dir", "logs", "--display", "none", *words),
         cwd=folder,

@@ -1,6 +1,7 @@
 """lm-evaluation-harness, unmodified, with its tokenizer behind our routes."""
 
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,8 +22,11 @@ pytestmark = pytest.mark.engine
 def lm_eval(folder: Path, model: str, url: str, *words: str, **arguments: str) -> dict[str, list[Any]]:
     """The samples of each task."""
     named = ",".join(f"{key}={value}" for key, value in {"model": BASE, "base_url": url, **arguments}.items())
-    output = ["--include_path", ".", "--output_path", "out", "--log_samples"]
-    run_harness("lm_eval", "--model", model, "--model_args", named, *output, *words, cwd=folder)
+    run_harness(
+        *(sys.executable, "-m", "lm_eval", "--model", model, "--model_args", named),
+        *("--include_path", ".", "--output_path", "out", "--log_samples", *words),
+        cwd=folder,
+    )
     found = {}
     for path in folder.glob("out/*/samples_*.jsonl"):
         task = path.name.removeprefix("samples_").rpartition("_")[0]

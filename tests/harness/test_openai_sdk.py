@@ -91,6 +91,17 @@ def test_a_prompt_that_does_not_fit_is_context_length_exceeded(client: openai.Op
 
 
 @pytest.mark.parametrize(
+    ("field", "value"), [("temperature", -1), ("top_logprobs", "many"), ("response_format", {})]
+)
+def test_what_the_engine_refuses_names_the_field(client: openai.OpenAI, field: str, value: object) -> None:
+    asked = [openai.types.chat.ChatCompletionUserMessageParam(role="user", content="Hello?")]
+    with pytest.raises(openai.BadRequestError) as refusal:
+        client.chat.completions.create(model=BASE, messages=asked, extra_body={field: value})
+    assert refusal.value.param is not None
+    assert refusal.value.param.split("/")[0] == field
+
+
+@pytest.mark.parametrize(
     ("path", "body"),
     [
         ("/v1/completions", '{"model": "%s", "prompt": "One", "max_tokens": 2000, "ignore_eos": true}'),
@@ -137,6 +148,7 @@ def test_a_judge_elsewhere_answers_through_the_same_door(
         running_gateway(redis_url, tmp_path, POLYMERGE_JUDGES=str(judges)) as (_, url),
         openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client,
     ):
+        assert client.models.retrieve("judge/strict") in client.models.list().data
         answer = client.completions.create(model="judge/strict", prompt="One, two,", max_tokens=4)
     assert answer.model == "judge/strict"
     assert answer.choices[0].text

@@ -36,6 +36,16 @@ def test_every_model_is_listed_under_its_id_and_its_names(gateway: Gateway) -> N
     assert [item["id"] for item in pinned] == [MODELS["safety"], "safety"]
 
 
+def test_a_model_is_retrieved_by_any_name_that_requests_may_use(gateway: Gateway) -> None:
+    listed = {item["id"]: item for item in gateway.client.get("/v1/models").json()["data"]}
+    for name in ("safety", MODELS["safety"]):
+        assert gateway.client.get(f"/v1/models/{name}").json() == listed[name]
+    for path in ("/v1/models/safety@fr", "/models/safety/v1/models/safety@fr"):
+        assert gateway.client.get(path).json() == listed["safety"] | {"id": "safety@fr"}
+    for name in ("safty", "judge/strict"):
+        assert error_of(gateway.client.get(f"/v1/models/{name}"), 404)["code"] == "model_not_found"
+
+
 def test_the_context_is_the_model_s_own_where_that_is_shorter(gateway: Gateway) -> None:
     short = add_model(
         gateway.store, "m_00000000000000c0", {"w": torch.zeros(2)}, {"max_position_embeddings": 64}
