@@ -51,21 +51,21 @@ def swaps(stack: Running) -> Iterator[list[int]]:
 
 
 def test_completions_while_weights_are_swapped(stack: Running, pinned: str, tmp_path: Path) -> None:
-    """Multiple choice and generation; log-likelihoods are those of transformers on the same weights."""
+    """Choices, generation, perplexity; log-likelihoods are those of transformers on the same weights."""
     with swaps(stack) as answered:
         samples = lm_eval(
             tmp_path,
             "local-completions",
             f"{pinned}/v1/completions",
-            *("--tasks", "local_choice,local_generation", "--batch_size", "2"),
+            *("--tasks", "local_choice,local_generation,local_rolling", "--batch_size", "2"),
             num_concurrent="2",
         )
     assert answered
     assert len(samples["local_generation"]) == 2
     assert all(sample["filtered_resps"][0].strip() for sample in samples["local_generation"])
     oracle = Oracle(stack.data / "store" / "models" / stack.api.models.get(BASE).id)
-    compared = list(log_likelihoods(samples["local_choice"]))
-    assert len(compared) == 11
+    compared = [*of_choices(samples["local_choice"]), *of_texts(samples["local_rolling"])]
+    assert len(compared) == 13
     apart, tokens = 0.0, 0
     for context, continuation, found in compared:
         expected, length = oracle.log_likelihood(context, continuation)
@@ -86,11 +86,18 @@ def test_chat_completions(pinned: str, tmp_path: Path) -> None:
     assert all(sample["filtered_resps"][0].strip() for sample in samples["local_generation"])
 
 
-def log_likelihoods(samples: list[Any]) -> Iterator[tuple[str, str, float]]:
+def of_choices(samples: list[Any]) -> Iterator[tuple[str, str, float]]:
+    """Context, continuation, log-likelihood."""
     for sample in samples:
         for name, response in zip(sorted(sample["arguments"]), sample["filtered_resps"], strict=True):
             arguments = sample["arguments"][name]
             yield arguments["arg_0"], arguments["arg_1"], float(response[0])
+
+
+def of_texts(samples: list[Any]) -> Iterator[tuple[str, str, float]]:
+    """The same for whole texts: before them is the token that every text begins with."""
+    for sample in samples:
+        yield "<|im_start|>", sample["arguments"]["gen_args_0"]["arg_0"], float(sample["filtered_resps"][0])
 
 
 class Oracle:

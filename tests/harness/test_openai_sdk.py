@@ -110,6 +110,7 @@ def test_what_the_engine_refuses_names_the_field(client: openai.OpenAI, field: s
             '{"model": "%s", "prompt": "One", "max_tokens": 2000, "ignore_eos": true, "stream": true}',
         ),
         ("/generate", '{"model": "%s", "prompts": ["One", "Two"], "max_tokens": 2000, "n": 4, "raw": true}'),
+        ("/generate", '{"model": "%s", "prompt": "One", "max_tokens": 2000, "raw": true, "stream": true}'),
     ],
 )
 def test_a_client_that_hangs_up_frees_the_engine(stack: Running, path: str, body: str) -> None:
