@@ -1,7 +1,7 @@
-"""Fixtures for all tests: a real Redis of their own."""
+"""Fixtures for all tests: a real Redis of their own, a real service."""
 
 import importlib.util
-import socket
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -10,6 +10,12 @@ from pathlib import Path
 import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError
+
+from clients.demo.assets import EXPERTS, Assets
+from clients.demo.register import register_base, register_expert
+from clients.demo.steps import Step
+from tests.builders.free_port import free_port
+from tests.builders.running_service import Running, start, stop
 
 
 @pytest.fixture(scope="session")
@@ -34,10 +40,20 @@ def redis(redis_url: str) -> Iterator[Redis]:
     client.close()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Started once, with the demo's base model and experts; its end is a test of its own."""
+    running = start(tmp_path_factory.mktemp("data"))
+    try:
+        step = Step("register")
+        register_base(running.api, running.data / "sources", Assets(), step)
+        for expert in EXPERTS:
+            register_expert(running.api, running.data / "sources", Assets(), expert)
+        yield running
+        stop(running, signal.SIGTERM)
+    finally:
+        running.process.kill()
+        running.api.close()
 
 
 def _server() -> Path:

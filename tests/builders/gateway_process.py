@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx2
 
-from tests.conftest import free_port
+from tests.builders.free_port import free_port
 
 
 @contextmanager

@@ -6,16 +6,16 @@ from collections.abc import Iterator
 import pytest
 
 from service.store import Store
+from tests.builders.running_service import start, stop
 from tests.builders.tiny_llama import add_tiny_llama
 from tests.chaos.patient import Patient
-from tests.e2e.conftest import start, stop
 
 MODELS = ("m_00000000000000a1", "m_00000000000000a2")
 CUT, BROKEN = "m_00000000000000b1", "m_00000000000000b2"
 """A model whose file has been cut short, and one whose weights are no numbers."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Patient]:
     data = tmp_path_factory.mktemp("data")
     store = Store(data / "store")

@@ -10,7 +10,7 @@ from contextlib import suppress
 import psutil
 
 from clients.sdk.errors import PolymergeError
-from tests.e2e.conftest import Running
+from tests.builders.running_service import Running
 
 HEAL_SECONDS = 90.0
 _PROMPT = "Once upon a time"

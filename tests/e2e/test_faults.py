@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from clients.sdk.errors import PolymergeError
-from tests.e2e.conftest import Running, start, stop
+from tests.builders.running_service import Running, start, stop
 
 pytestmark = pytest.mark.engine
 

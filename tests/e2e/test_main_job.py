@@ -9,7 +9,7 @@ from clients.demo.assets import LANGUAGES, MERGES, Assets
 from service.contracts.generation import Delta, GenerateResponse, Message
 from service.contracts.job import Job
 from service.contracts.model import Model
-from tests.e2e.conftest import Running
+from tests.builders.running_service import Running
 
 pytestmark = pytest.mark.engine
 

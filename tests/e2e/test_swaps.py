@@ -5,7 +5,8 @@ from itertools import cycle, islice
 
 import pytest
 
-from tests.e2e.conftest import BASE, Running
+from clients.demo.assets import BASE
+from tests.builders.running_service import Running
 
 pytestmark = pytest.mark.engine
 

@@ -6,10 +6,11 @@ from typing import Any
 import httpx2
 import pytest
 
+from clients.demo.assets import BASE
 from clients.sdk.errors import PolymergeError
 from service.contracts.job import Job
 from service.contracts.model import Model
-from tests.e2e.conftest import BASE, Running
+from tests.builders.running_service import Running
 
 pytestmark = pytest.mark.engine
 

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from clients.demo.assets import BASE
-from tests.e2e.conftest import Running
+from tests.builders.running_service import Running
 from tests.harness.conftest import run_harness
 
 pytestmark = pytest.mark.engine
 
 
-def evaluate(stack: Running, folder: Path, models: str, *words: str) -> list[Any]:
+def evaluate(service: Running, folder: Path, models: str, *words: str) -> list[Any]:
     """The logs of `inspect eval`, one per model."""
-    url = f"{stack.api.base_url}/v1"
+    url = f"{service.api.base_url}/v1"
     run_harness(
         *(sys.executable, "-m", "inspect_ai"),
         *("eval", "capitals.py", "--model", models, "--max-tokens", "12", "--temperature", "0"),
@@ -35,10 +35,10 @@ def answers(log: Any) -> list[str]:
     return [sample["output"]["choices"][0]["message"]["content"] for sample in log["samples"]]
 
 
-def test_both_providers_whole_and_streamed(stack: Running, tmp_path: Path) -> None:
+def test_both_providers_whole_and_streamed(service: Running, tmp_path: Path) -> None:
     models = f"openai-api/polymerge/{BASE},vllm/{BASE}"
-    whole = evaluate(stack, tmp_path / "whole", models)
-    streamed = evaluate(stack, tmp_path / "streamed", models, "-M", "stream=true")
+    whole = evaluate(service, tmp_path / "whole", models)
+    streamed = evaluate(service, tmp_path / "streamed", models, "-M", "stream=true")
     found = [answers(log) for log in whole + streamed]
     assert len(found) == 4
     assert all(found[0] == other for other in found)

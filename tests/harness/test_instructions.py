@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from clients.demo.assets import BASE
-from tests.e2e.conftest import Running
+from tests.builders.running_service import Running
 
 pytestmark = pytest.mark.engine
 
@@ -15,15 +15,15 @@ PROMPT = "Where does the sun rise?"
 
 
 @pytest.fixture
-def http(stack: Running) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=stack.api.base_url, trust_env=False, timeout=300) as client:
+def http(service: Running) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=service.api.base_url, trust_env=False, timeout=300) as client:
         yield client
 
 
 @pytest.fixture
-def expected(stack: Running, http: httpx2.Client) -> dict[str | None, int]:
+def expected(service: Running, http: httpx2.Client) -> dict[str | None, int]:
     """Tokens of the question as the chat template writes it, after the instruction of each language."""
-    instructions = {profile.tag: profile.instruction for profile in stack.api.languages()}
+    instructions = {profile.tag: profile.instruction for profile in service.api.languages()}
     asked = {"role": "user", "content": PROMPT}
     conversations = {tag: [{"role": "system", "content": text}, asked] for tag, text in instructions.items()}
     return {

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from clients.demo.assets import BASE
-from tests.e2e.conftest import Running
+from tests.builders.running_service import Running
 from tests.harness.conftest import EXPERT, run_harness
 
 pytestmark = pytest.mark.engine
@@ -35,13 +35,13 @@ def lm_eval(folder: Path, model: str, url: str, *words: str, **arguments: str) -
 
 
 @contextmanager
-def swaps(stack: Running) -> Iterator[list[int]]:
+def swaps(service: Running) -> Iterator[list[int]]:
     """The expert is asked again and again meanwhile, by someone else; yields how often it answered."""
     answered, ended = [], threading.Event()
 
     def ask() -> None:
         while not ended.wait(0.5):
-            answered.append(stack.api.generate(EXPERT, "Hello?", max_tokens=2).usage.completion_tokens)
+            answered.append(service.api.generate(EXPERT, "Hello?", max_tokens=2).usage.completion_tokens)
 
     thread = threading.Thread(target=ask)
     thread.start()
@@ -50,9 +50,9 @@ def swaps(stack: Running) -> Iterator[list[int]]:
     thread.join()
 
 
-def test_completions_while_weights_are_swapped(stack: Running, pinned: str, tmp_path: Path) -> None:
+def test_completions_while_weights_are_swapped(service: Running, pinned: str, tmp_path: Path) -> None:
     """Choices, generation, perplexity; log-likelihoods are those of transformers on the same weights."""
-    with swaps(stack) as answered:
+    with swaps(service) as answered:
         samples = lm_eval(
             tmp_path,
             "local-completions",
@@ -63,7 +63,7 @@ def test_completions_while_weights_are_swapped(stack: Running, pinned: str, tmp_
     assert answered
     assert len(samples["local_generation"]) == 2
     assert all(sample["filtered_resps"][0].strip() for sample in samples["local_generation"])
-    oracle = Oracle(stack.data / "store" / "models" / stack.api.models.get(BASE).id)
+    oracle = Oracle(service.data / "store" / "models" / service.api.models.get(BASE).id)
     compared = [*of_choices(samples["local_choice"]), *of_texts(samples["local_rolling"])]
     assert len(compared) == 13
     apart, tokens = 0.0, 0

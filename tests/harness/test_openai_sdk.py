@@ -14,7 +14,7 @@ from redis import Redis
 from clients.demo.assets import BASE
 from service.openai_request import CHAT, COMPLETION
 from tests.builders.gateway_process import running_gateway
-from tests.e2e.conftest import Running
+from tests.builders.running_service import Running
 
 pytestmark = pytest.mark.engine
 
@@ -22,12 +22,12 @@ TEXTS = ["The capital of Italy is", "La capitale de la France est", "भार�
 
 
 @pytest.fixture
-def client(stack: Running) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{stack.api.base_url}/v1", api_key="none") as found:
+def client(service: Running) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{service.api.base_url}/v1", api_key="none") as found:
         yield found
 
 
-def test_the_tokenizer_of_the_gateway_is_the_engine_s(stack: Running, pinned: str) -> None:
+def test_the_tokenizer_of_the_gateway_is_the_engine_s(service: Running, pinned: str) -> None:
     with httpx2.Client(trust_env=False, timeout=120) as http:
         for text in TEXTS:
             plain = {"prompt": text, "add_special_tokens": False}
@@ -38,7 +38,7 @@ def test_the_tokenizer_of_the_gateway_is_the_engine_s(stack: Running, pinned: st
             back = http.post(f"{pinned}/detokenize", json={"tokens": own["tokens"]}).json()
             assert back["prompt"] == text
         own_info = http.get(f"{pinned}/tokenizer_info").json()
-        engine_info = httpx2.get(f"{engine_url(stack)}/tokenizer_info", trust_env=False).json()
+        engine_info = httpx2.get(f"{engine_url(service)}/tokenizer_info", trust_env=False).json()
         named = ("eos_token", "bos_token", "chat_template")
         assert {name: own_info.get(name) for name in named} == {name: engine_info.get(name) for name in named}
 
@@ -113,19 +113,19 @@ def test_what_the_engine_refuses_names_the_field(client: openai.OpenAI, field: s
         ("/generate", '{"model": "%s", "prompt": "One", "max_tokens": 2000, "raw": true, "stream": true}'),
     ],
 )
-def test_a_client_that_hangs_up_frees_the_engine(stack: Running, path: str, body: str) -> None:
-    stack.api.generate(BASE, "Hello?", max_tokens=1)
-    address, sent = urlsplit(stack.api.base_url), body % BASE
+def test_a_client_that_hangs_up_frees_the_engine(service: Running, path: str, body: str) -> None:
+    service.api.generate(BASE, "Hello?", max_tokens=1)
+    address, sent = urlsplit(service.api.base_url), body % BASE
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     with socket.create_connection((address.hostname, address.port)) as connection:
         connection.sendall(f"{head}Content-Length: {len(sent)}\r\n\r\n{sent}".encode())
-        await_running(stack, lambda count: count > 0)
-    await_running(stack, lambda count: count == 0)
+        await_running(service, lambda count: count > 0)
+    await_running(service, lambda count: count == 0)
 
 
-def test_samples_of_a_prompt_are_repeatable_and_carry_log_probabilities(stack: Running) -> None:
+def test_samples_of_a_prompt_are_repeatable_and_carry_log_probabilities(service: Running) -> None:
     first, second = (
-        stack.api.generate(
+        service.api.generate(
             BASE, "Once upon", raw=True, n=2, seed=3, temperature=1.0, max_tokens=6, logprobs=2
         )
         for _ in range(2)
@@ -140,11 +140,11 @@ def test_samples_of_a_prompt_are_repeatable_and_carry_log_probabilities(stack: R
 
 
 def test_a_judge_elsewhere_answers_through_the_same_door(
-    stack: Running, redis: "Redis", redis_url: str, tmp_path: Path
+    service: Running, redis: "Redis", redis_url: str, tmp_path: Path
 ) -> None:
     """The judge is the base model of the running service; another gateway asks it."""
     judges = tmp_path / "judges.yaml"
-    judges.write_text(f"- {{name: strict, url: {stack.api.base_url}/v1, model: {BASE}}}")
+    judges.write_text(f"- {{name: strict, url: {service.api.base_url}/v1, model: {BASE}}}")
     with (
         running_gateway(redis_url, tmp_path, POLYMERGE_JUDGES=str(judges)) as (_, url),
         openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client,
@@ -155,23 +155,25 @@ def test_a_judge_elsewhere_answers_through_the_same_door(
     assert answer.choices[0].text
 
 
-def test_the_engine_knows_every_field_that_is_passed_on(stack: Running) -> None:
-    stack.api.generate(BASE, "Hello?", max_tokens=1)
-    schemas = httpx2.get(f"{engine_url(stack)}/openapi.json", trust_env=False).json()["components"]["schemas"]
+def test_the_engine_knows_every_field_that_is_passed_on(service: Running) -> None:
+    service.api.generate(BASE, "Hello?", max_tokens=1)
+    schemas = httpx2.get(f"{engine_url(service)}/openapi.json", trust_env=False).json()["components"][
+        "schemas"
+    ]
     assert set(schemas["ChatCompletionRequest"]["properties"]) >= CHAT
     assert set(schemas["CompletionRequest"]["properties"]) >= COMPLETION
 
 
-def engine_url(stack: Running) -> str:
-    stack.api.generate(BASE, "Hello?", max_tokens=1)
-    model = stack.api.models.get(BASE).id
-    return next(engine.url for engine in stack.api.engines() if engine.model == model and engine.url)
+def engine_url(service: Running) -> str:
+    service.api.generate(BASE, "Hello?", max_tokens=1)
+    model = service.api.models.get(BASE).id
+    return next(engine.url for engine in service.api.engines() if engine.model == model and engine.url)
 
 
-def await_running(stack: Running, reached: Callable[[float], bool]) -> None:
+def await_running(service: Running, reached: Callable[[float], bool]) -> None:
     """Until as many requests run in the engine as vLLM itself counts."""
-    model = stack.api.models.get(BASE).id
-    url = next(engine.url for engine in stack.api.engines() if engine.model == model)
+    model = service.api.models.get(BASE).id
+    url = next(engine.url for engine in service.api.engines() if engine.model == model)
     deadline = time.monotonic() + 60
     while not reached(running(str(url))):
         assert time.monotonic() < deadline

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Running
+from tests.builders.running_service import Running
 from tests.harness.conftest import run_harness
 
 PROMPTFOO = Path(sys.prefix) / "promptfoo" / "node_modules" / ".bin" / "promptfoo"
@@ -17,11 +17,11 @@ pytestmark = [
 ]
 
 
-def test_every_question_is_answered_in_both_languages(stack: Running, tmp_path: Path) -> None:
+def test_every_question_is_answered_in_both_languages(service: Running, tmp_path: Path) -> None:
     run_harness(
         *(str(PROMPTFOO), "eval", "-c", "promptfoo.yaml", "-o", "out.json", "--no-cache"),
         cwd=tmp_path,
-        POLYMERGE_BASE_URL=f"{stack.api.base_url}/v1",
+        POLYMERGE_BASE_URL=f"{service.api.base_url}/v1",
         PROMPTFOO_CONFIG_DIR=str(tmp_path / "config"),
         PROMPTFOO_DISABLE_TELEMETRY="1",
         PROMPTFOO_DISABLE_UPDATE="1",

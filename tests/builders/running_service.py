@@ -1,22 +1,17 @@
-"""The whole service as `polymerge up` starts it, with the demo's models and a real vLLM."""
+"""The whole service as `polymerge up` starts it."""
 
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import pytest
 
 from clients import Polymerge
-from clients.demo.assets import BASE, EXPERTS, Assets
-from clients.demo.register import register_base, register_expert
-from clients.demo.steps import Step
-from tests.conftest import free_port
+from tests.builders.free_port import free_port
 
 _READY_SECONDS = 120
 _STOP_SECONDS = 15
@@ -38,22 +33,6 @@ class Running:
         found = [process for process in self.descendants() if words in " ".join(process.cmdline())]
         assert len(found) == 1, f"{words}: {found}"
         return found[0]
-
-
-@pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """Started once, with base model and experts registered; its end is a test of its own."""
-    running = start(tmp_path_factory.mktemp("data"))
-    try:
-        step = Step("register")
-        register_base(running.api, running.data / "sources", Assets(), step)
-        for expert in EXPERTS:
-            register_expert(running.api, running.data / "sources", Assets(), expert)
-        yield running
-        stop(running, signal.SIGTERM)
-    finally:
-        running.process.kill()
-        running.api.close()
 
 
 def start(data: Path) -> Running:
@@ -87,6 +66,3 @@ def stop(running: Running, number: signal.Signals) -> None:
     code = running.process.wait(_STOP_SECONDS)
     remaining = [process for process in descendants if process.is_running()]
     assert (code, remaining) == (0, [])
-
-
-__all__ = ["BASE", "Running", "service", "start", "stop"]
