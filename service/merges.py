@@ -1,7 +1,5 @@
 """Accepted recipes become jobs or virtual models."""
 
-import shutil
-
 from service.contracts.job import Job
 from service.contracts.model import Model
 from service.errors import ProblemError
@@ -9,20 +7,15 @@ from service.parts import Parts
 from service.recipes.accept import Accepted
 from service.recipes.digest import canonical
 from service.recipes.dtypes import nbytes
+from service.space import shortage
 from service.virtual import register_virtual
 
 
-def free_bytes(parts: Parts) -> int:
-    """On the store's disk."""
-    return shutil.disk_usage(parts.store.root).free
-
-
 def check_space(parts: Parts, needed: int) -> None:
-    """Raises ProblemError if `needed` bytes don't fit on the store's disk."""
-    free = free_bytes(parts)
-    if free < needed:
-        detail = f"the result needs {needed} bytes; the store's disk has {free} free"
-        raise ProblemError(507, "no-space", detail)
+    """Raises ProblemError if `needed` bytes have no room in the store."""
+    missing = shortage(parts.store, parts.settings, needed)
+    if missing is not None:
+        raise ProblemError(507, "no-space", missing)
 
 
 def make(parts: Parts, merge: Accepted, name: str | None, materialize: bool) -> Job | Model:

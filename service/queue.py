@@ -7,7 +7,7 @@ rq's and repairs either side.
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -85,6 +85,10 @@ class JobQueue:
                     return jobs, jobs[-1].id
                 jobs.append(job)
         return jobs, None
+
+    def active(self) -> Iterator[Job]:
+        """Jobs that are not finished."""
+        return self._records.active()
 
     def events(self, job_id: str, after: str = "0") -> list[JobEvent]:
         """The event log after the given event id. Raises UnknownJob."""

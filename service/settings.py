@@ -22,6 +22,12 @@ class Settings(BaseModel):
     """Models, logs and the embedded Redis live here."""
     sources: Path | None = None
     """Root of what POST /models may import; `data`/sources when unset."""
+    store: Path | None = None
+    """The model store, which may be shared with other hosts; `data`/store when unset."""
+    store_quota_bytes: int | None = Field(default=None, ge=0)
+    """What models, trash and work under way may take."""
+    free_floor_bytes: int = Field(default=1024**3, ge=0)
+    """Merges and imports leave so much of the store's disk free."""
     languages: Path | None = None
     """A folder with more language profiles (*.json), read beside the built-in ones."""
     default_model: str | None = None
@@ -61,7 +67,7 @@ class Settings(BaseModel):
 
     @property
     def store_root(self) -> Path:
-        return self.data / "store"
+        return self.store or self.data / "store"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -72,4 +78,5 @@ class Settings(BaseModel):
             if (value := environment.get("REDIS_URL" if name == "redis_url" else f"POLYMERGE_{name.upper()}"))
         }
         settings = cls.model_validate(values)
-        return settings.model_copy(update={"data": settings.data.resolve()})
+        store = settings.store.resolve() if settings.store else None
+        return settings.model_copy(update={"data": settings.data.resolve(), "store": store})

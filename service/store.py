@@ -24,6 +24,7 @@ from service.contracts.model import Manifest
 from service.small_files import FilesInFolder, sync
 
 MANIFEST = "manifest.json"
+_STAMP = "%Y%m%dT%H%M%S%f"
 
 log = logging.getLogger("polymerge.store")
 
@@ -34,8 +35,8 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._models, self._virtual = root / "models", root / "virtual"
-        self._staging, self._trash = root / "staging", root / "trash"
-        for folder in (self._models, self._virtual, self._staging, self._trash):
+        self._staging, self.trash = root / "staging", root / "trash"
+        for folder in (self._models, self._virtual, self._staging, self.trash):
             folder.mkdir(parents=True, exist_ok=True)
         self.annotations = Annotations(FilesInFolder(root, self._staging))
 
@@ -55,7 +56,8 @@ class Store:
         return [folder.name for folder in self._staging.iterdir() if folder.is_dir()]
 
     def discard(self, work: str) -> None:
-        shutil.rmtree(self.staging(work), ignore_errors=True)
+        path = self.staging(work)
+        path.unlink(missing_ok=True) if path.is_file() else shutil.rmtree(path, ignore_errors=True)
 
     def commit(self, staging: Path, manifest: Manifest) -> Path:
         """Publish `staging` under the manifest's id; if that model exists, the new copy is dropped.
@@ -124,27 +126,30 @@ class Store:
             _, root, owner = name.split(".")
             target = self.root / root / model_id
             if owner == model_id and not target.exists():
-                (self._trash / name).rename(target)
+                (self.trash / name).rename(target)
                 sync(target.parent)
         return self.has(model_id)
 
     def trashed(self) -> list[str]:
         """Folders in the trash, oldest first: TIME.ROOT.ID."""
-        return sorted(folder.name for folder in self._trash.iterdir())
+        return sorted(folder.name for folder in self.trash.iterdir())
+
+    def trashed_at(self, name: str) -> datetime:
+        return datetime.strptime(name.split(".")[0], _STAMP).replace(tzinfo=UTC)
 
     def empty_trash(self, name: str) -> None:
         """Delete for good what trashed() lists under this name."""
-        shutil.rmtree(self._trash / name, ignore_errors=True)
+        shutil.rmtree(self.trash / name, ignore_errors=True)
 
     def used_bytes(self) -> int:
         """On disk, by models, trash and work under way. Files that models share count for each."""
-        roots = (self._models, self._virtual, self._trash, self._staging)
+        roots = (self._models, self._virtual, self.trash, self._staging)
         return sum(folder_bytes(root) for root in roots)
 
     def _move_to_trash(self, folder: Path) -> None:
         if folder.exists():
-            stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
-            folder.rename(self._trash / f"{stamp}.{folder.parent.name}.{folder.name}")
+            stamp = datetime.now(UTC).strftime(_STAMP)
+            folder.rename(self.trash / f"{stamp}.{folder.parent.name}.{folder.name}")
             sync(folder.parent)
 
 

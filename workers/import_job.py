@@ -10,13 +10,16 @@ from service.contracts.model import ImportRequest, Manifest
 from service.recipes.refusal import refuse
 from service.settings import Settings
 from service.sources.files import import_id
+from service.sources.inspect import import_bytes, inspect_source
+from service.space import shortage
 from service.store import Store
 from workers.importing.stage import Staged, stage_source
+from workers.merging.model_folder import NoSpace
 from workers.watch import Watch
 
 
 def run_import(job: Job, staging: Path, store: Store, settings: Settings, watch: Watch) -> Manifest:
-    """Make the model of `job` in `staging`, and publish it. Raises Refused or JobCancelled."""
+    """Make the model of `job` in `staging`, and publish it. Raises Refused, NoSpace or JobCancelled."""
     request = ImportRequest.model_validate(job.request)
     base = store.manifest(request.base) if request.base else None
     expected = 0
@@ -32,6 +35,9 @@ def run_import(job: Job, staging: Path, store: Store, settings: Settings, watch:
         finished = done
 
     base_folder = store.path(base.id) if base else None
+    needed = import_bytes(request, inspect_source(request, settings.sources_root, base))
+    if missing := shortage(store, settings, needed):
+        raise NoSpace(missing)
     staged = stage_source(request, settings.sources_root, base, base_folder, staging, progress)
     manifest = _describe(request, base, staged)
     store.commit(staging, manifest)

@@ -15,8 +15,9 @@ from service.recipes.plan import Plan
 from service.recipes.stored import plan_stored
 from service.settings import Settings
 from service.sources.files import content_digest, hash_file
-from service.store import Store
-from workers.merging.model_folder import Computer, find_device, versions, write_model
+from service.space import shortage
+from service.store import Store, folder_bytes
+from workers.merging.model_folder import Computer, NoSpace, find_device, versions, write_model
 from workers.stored_merge import stored_merge
 from workers.watch import Watch
 
@@ -39,6 +40,8 @@ def run_merge(job: Job, staging: Path, store: Store, settings: Settings, watch: 
     manifests = {ref: store.manifest(ref) for ref in recipe.references()}
     plan = plan_stored(recipe, store, seed)
     _check_sources(recipe, store)
+    if missing := shortage(store, settings, plan.bytes_written - folder_bytes(staging)):
+        raise NoSpace(missing)
     computer = Computer(find_device(settings.device), settings.merge_threads, settings.shard_bytes)
     written = write_model(staging, stored_merge(recipe, plan, store), computer, watch)
     files = {

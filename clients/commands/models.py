@@ -31,17 +31,22 @@ _IMPORT = examples(
 def models(
     language: Annotated[str | None, typer.Option(help="Only those labelled with it.")] = None,
     objective: Annotated[str | None, typer.Option(help="Only those labelled with it.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Only those tagged with it.")] = None,
+    method: Annotated[str | None, typer.Option(help="Only merges by this method.")] = None,
+    base: Annotated[str | None, typer.Option(help="Only those whose base it is: id or alias.")] = None,
+    q: Annotated[str | None, typer.Option(help="Text in an alias, a label or the notes.")] = None,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
 ) -> None:
     """List registered models, newest first."""
+    wanted = {"language": language, "objective": objective, "tag": tag, "method": method, "base": base}
     with Polymerge(url) as service:
-        found = list(service.models.all(language, objective))
+        found = list(service.models.all(**wanted, q=q))
     if as_json:
         print_json(found)
     else:
         print_table(
-            ("model", "aliases", "kind", "languages", "objective", "size", "created"),
+            ("model", "aliases", "kind", "languages", "objective", "state", "size", "created"),
             [
                 (
                     model.id,
@@ -49,6 +54,7 @@ def models(
                     "adapter" if model.weights == "adapter" else model.kind,
                     ", ".join(model.languages),
                     model.objective or "",
+                    model.state,
                     "virtual" if model.virtual else size(model.size_bytes),
                     when(model.created_at),
                 )

@@ -4,8 +4,9 @@ from typing import Annotated
 
 import typer
 
+from clients.commands.family_tree import family_tree
 from clients.commands.options import REGISTRY, AsJson, Url, examples
-from clients.commands.output import print_json
+from clients.commands.output import print_json, print_model, print_table, size, when
 from clients.sdk.client import DEFAULT_URL, Polymerge
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Id or alias.")]
@@ -15,7 +16,23 @@ def register(app: typer.Typer) -> None:
     app.command(
         rich_help_panel=REGISTRY, epilog=examples("polymerge verify safer", "polymerge verify   # all models")
     )(verify)
-    app.command(rich_help_panel=REGISTRY, epilog=examples("polymerge reindex"))(reindex)
+    for command, example in (
+        (lineage, "polymerge lineage safer"),
+        (annotate, "polymerge annotate safer --notes 'best on French' --tags paper,v2"),
+        (delete, "polymerge delete m_0123456789abcdef"),
+        (restore, "polymerge restore m_0123456789abcdef"),
+        (reindex, "polymerge reindex"),
+        (gc, "polymerge gc --dry-run"),
+    ):
+        app.command(rich_help_panel=REGISTRY, epilog=examples(example))(command)
+    app.command(rich_help_panel=REGISTRY, epilog=_ALIAS)(alias)
+
+
+_ALIAS = examples(
+    "polymerge alias best m_0123456789abcdef   # point it at the model",
+    "polymerge alias best                      # where it has pointed",
+    "polymerge alias best --delete",
+)
 
 
 def verify(
@@ -48,3 +65,92 @@ def reindex(as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
     with Polymerge(url) as service:
         done = service.store.reindex()
     print_json(done) if as_json else print(f"{done.models} models, {done.aliases} aliases")
+
+
+def alias(
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Id or alias.")] = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove the alias; the model stays.")] = False,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Point an alias at a model, or show where it has pointed."""
+    with Polymerge(url) as service:
+        if delete:
+            service.models.remove_alias(name)
+        elif model:
+            service.models.set_alias(name, model)
+        moves = service.models.alias_history(name)
+    if as_json:
+        print_json(moves)
+    else:
+        print_table(("since", "model"), [(when(move.at), move.model or "(none)") for move in moves])
+
+
+def annotate(
+    model: ModelArgument,
+    notes: Annotated[str | None, typer.Option(help="Any text, in place of what is there.")] = None,
+    tags: Annotated[str | None, typer.Option(help="Labels with commas between them, all of them.")] = None,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Change a model's notes and tags."""
+    labels = None if tags is None else [tag.strip() for tag in tags.split(",") if tag.strip()]
+    with Polymerge(url) as service:
+        changed = service.models.annotate(model, notes=notes, tags=labels)
+    print_json(changed) if as_json else print_model(changed)
+
+
+def lineage(model: ModelArgument, as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
+    """Show what a model was made of, and what was made of it."""
+    with Polymerge(url) as service:
+        graph = service.models.lineage(model)
+    if as_json:
+        print_json(graph)
+        return
+    for title, sources in (("made of", True), ("made from it", False)):
+        print(f"{title}:")
+        for line in family_tree(graph, sources):
+            print(f"  {line}")
+
+
+def delete(
+    model: ModelArgument,
+    force: Annotated[bool, typer.Option("--force", help="Even if something needs it.")] = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Move a model to the trash; `polymerge gc` deletes it for good."""
+    with Polymerge(url) as service:
+        found = service.models.get(model)
+        service.models.delete(found.id, force=force)
+    print(f"{found.id} is in the trash: `polymerge restore {found.id}` brings it back")
+
+
+def restore(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The id that the model had.")],
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Bring a deleted model back from the trash."""
+    with Polymerge(url) as service:
+        found = service.models.restore(model)
+    print_json(found) if as_json else print_model(found)
+
+
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+    older_than: Annotated[
+        int, typer.Option(help="Seconds that a model has been in the trash.", min=0, metavar="SECONDS")
+    ] = 0,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Delete for good what is in the trash, and work in staging that was abandoned."""
+    with Polymerge(url) as service:
+        found = service.store.collect_garbage(dry_run=dry_run, older_than=older_than)
+    if as_json:
+        print_json(found)
+        return
+    for item in found.items:
+        print(f"{item.path}  {size(item.size_bytes)}")
+    print(f"{'would free' if dry_run else 'freed'} {size(found.size_bytes)}")

@@ -6,17 +6,21 @@ from pydantic import TypeAdapter
 
 from clients.sdk.connection import LONG, Connection
 from service.contracts.job import Job
+from service.contracts.lineage import Lineage
 from service.contracts.model import (
     Alias,
+    AliasMove,
     AliasTarget,
     ImportRequest,
     ImportSource,
     Model,
+    ModelChange,
     ModelPage,
     Verification,
 )
 
 _ALIASES = TypeAdapter(list[Alias])
+_MOVES = TypeAdapter(list[AliasMove])
 
 
 class Models:
@@ -60,30 +64,55 @@ class Models:
         answer = self._connection.send("POST", f"/models/{reference}/verify", timeout=LONG)
         return Verification.model_validate_json(answer.content)
 
-    def page(
-        self,
-        cursor: str | None = None,
-        limit: int | None = None,
-        language: str | None = None,
-        objective: str | None = None,
-    ) -> ModelPage:
-        query = {"cursor": cursor, "limit": limit, "language": language, "objective": objective}
+    def page(self, cursor: str | None = None, **wanted: str | int | None) -> ModelPage:
+        """`wanted`: limit, kind, language, objective, tag, method, base, state, q."""
+        query = {**wanted, "cursor": cursor}
         return ModelPage.model_validate_json(self._connection.get("/models", query).content)
 
-    def all(self, language: str | None = None, objective: str | None = None) -> Iterator[Model]:
-        """Every model, page after page, newest first."""
+    def all(self, **wanted: str | None) -> Iterator[Model]:
+        """Every model that is as `wanted`, page after page, newest first."""
         cursor = None
         while True:
-            page = self.page(cursor, language=language, objective=objective)
+            page = self.page(cursor, **wanted)
             yield from page.items
             cursor = page.next_cursor
             if cursor is None:
                 return
 
+    def annotate(
+        self, reference: str, *, notes: str | None = None, tags: Sequence[str] | None = None
+    ) -> Model:
+        """Change its notes, its tags or both."""
+        change = ModelChange(notes=notes, tags=None if tags is None else list(tags))
+        body = change.model_dump_json(exclude_none=True)
+        return Model.model_validate_json(
+            self._connection.send("PATCH", f"/models/{reference}", body=body).content
+        )
+
+    def lineage(self, reference: str) -> Lineage:
+        """What it was made of, and what was made of it."""
+        return Lineage.model_validate_json(self._connection.get(f"/models/{reference}/lineage").content)
+
+    def delete(self, reference: str, *, force: bool = False) -> None:
+        """Move it to the trash. Raises ProblemError with status 409 when something needs it."""
+        self._connection.send("DELETE", f"/models/{reference}", {"force": force})
+
+    def restore(self, model_id: str) -> Model:
+        """Bring it back from the trash."""
+        return Model.model_validate_json(self._connection.send("POST", f"/models/{model_id}/restore").content)
+
     def set_alias(self, name: str, model: str) -> Alias:
         """Point the alias at the model."""
         body = AliasTarget(model=model).model_dump_json()
         return Alias.model_validate_json(self._connection.send("PUT", f"/aliases/{name}", body=body).content)
+
+    def remove_alias(self, name: str) -> None:
+        """The model stays."""
+        self._connection.send("DELETE", f"/aliases/{name}")
+
+    def alias_history(self, name: str) -> list[AliasMove]:
+        """Oldest first."""
+        return _MOVES.validate_json(self._connection.get(f"/aliases/{name}/history").content)
 
     def aliases(self) -> list[Alias]:
         return _ALIASES.validate_json(self._connection.get("/aliases").content)

@@ -1,6 +1,7 @@
 """One file per resource; each has a `router`, listed here."""
 
 from service.routes import (
+    aliases,
     engines,
     generate,
     health,
@@ -14,5 +15,18 @@ from service.routes import (
     tokenizer,
 )
 
-_MODULES = (health, methods, languages, models, merges, jobs, engines, store, generate, openai, tokenizer)
+_MODULES = (
+    health,
+    methods,
+    languages,
+    models,
+    aliases,
+    merges,
+    jobs,
+    engines,
+    store,
+    generate,
+    openai,
+    tokenizer,
+)
 ROUTERS = [module.router for module in _MODULES]

@@ -14,7 +14,7 @@ from service.contracts.names import ALIAS_LENGTH, AliasName
 from service.contracts.plan import PlanSummary
 from service.contracts.recipe import MAX_DOCUMENTS, RecipeDocument
 from service.errors import ProblemError, no_such_cursor
-from service.merges import check_space, free_bytes, make
+from service.merges import check_space, make
 from service.parts import Parts, Wired
 from service.queue import UnknownJob
 from service.recipes.accept import Accepted
@@ -22,6 +22,7 @@ from service.recipes.parse import MAX_RECIPE_BYTES
 from service.recipes.refusal import refuse
 from service.recipes.submission import Submission, accept_all, read_submission
 from service.routes.accepted import done_or_accepted
+from service.space import free_bytes
 
 router = APIRouter(tags=["merges"])
 
@@ -164,6 +165,6 @@ def _summarise(parts: Parts, merge: Accepted) -> PlanSummary:
         parameters=sum(task.numel for task in plan.tasks),
         bytes_read=plan.bytes_read,
         bytes_written=plan.bytes_written,
-        bytes_free=free_bytes(parts),
+        bytes_free=free_bytes(parts.store),
         warnings=list(merge.recipe.warnings),
     )

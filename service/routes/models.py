@@ -1,4 +1,4 @@
-"""Models and aliases: import, list, show, write out, verify, point at."""
+"""Models: import, list, show, annotate, delete, write out, verify."""
 
 from typing import Annotated
 
@@ -6,15 +6,28 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 
 from service.contracts.job import Job
-from service.contracts.model import Alias, AliasTarget, ImportRequest, Model, ModelPage, Verification
-from service.contracts.names import AliasName
+from service.contracts.lineage import Lineage
+from service.contracts.model import (
+    ImportRequest,
+    Model,
+    ModelChange,
+    ModelKind,
+    ModelPage,
+    ModelState,
+    Verification,
+)
+from service.contracts.names import ModelId
+from service.contracts.problem import Problem
 from service.errors import no_such_cursor
-from service.merges import materialize
-from service.parts import Wired
+from service.lineage import lineage
+from service.merges import check_space, materialize
+from service.parts import Parts, Wired
 from service.recipes.refusal import refuse
 from service.registry import UnknownModel
+from service.removal import remove
 from service.routes.accepted import accepted, done_or_accepted
-from service.sources.inspect import inspect_source
+from service.search import Wanted
+from service.sources.inspect import import_bytes, inspect_source
 from service.verification import verify
 
 router = APIRouter(tags=["models"])
@@ -30,7 +43,8 @@ def import_model(request: ImportRequest, parts: Wired) -> JSONResponse:
             base = parts.store.manifest(parts.registry.usable(request.base))
         except LookupError as error:
             raise refuse("base", detail=str(error)) from None
-    inspect_source(request, parts.settings.sources_root, base)
+    files = inspect_source(request, parts.settings.sources_root, base)
+    check_space(parts, import_bytes(request, files))
     pinned = request.model_copy(update={"base": base.id if base else None})
     return accepted(parts.jobs.submit("import", pinned.model_dump(mode="json"), name=request.name))
 
@@ -40,16 +54,19 @@ def list_models(
     parts: Wired,
     cursor: Annotated[str | None, Query(description="next_cursor of the page before")] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    kind: ModelKind | None = None,
     language: str | None = None,
     objective: str | None = None,
+    tag: str | None = None,
+    method: Annotated[str | None, Query(description="merge method")] = None,
+    base: Annotated[str | None, Query(description="base model, by id or alias")] = None,
+    state: ModelState | None = None,
+    q: Annotated[str | None, Query(description="text in an alias, a label or the notes")] = None,
 ) -> ModelPage:
-    """Newest first."""
-    found = [
-        model
-        for model in parts.registry.models()
-        if (language is None or language in model.languages)
-        and (objective is None or objective == model.objective)
-    ]
+    """Those that have all of it, newest first."""
+    base_id = None if base is None else _known(parts, base)
+    wanted = Wanted(kind, language, objective, tag, method, base_id, state, q)
+    found = [model for model in parts.registry.models() if wanted.matches(model)]
     start = 0 if cursor is None else _after(cursor, found)
     page = found[start : start + limit]
     return ModelPage(items=page, next_cursor=page[-1].id if start + limit < len(found) else None)
@@ -59,6 +76,28 @@ def list_models(
 def get_model(reference: str, parts: Wired) -> Model:
     """By id or alias."""
     return parts.registry.get(reference)
+
+
+@router.patch("/models/{reference}")
+def change_model(reference: str, change: ModelChange, parts: Wired) -> Model:
+    """Change its notes and tags; nothing else of a model ever changes."""
+    model_id = parts.registry.resolve(reference)
+    parts.registry.annotate(model_id, change)
+    return parts.registry.get(model_id)
+
+
+@router.delete("/models/{reference}", status_code=204, responses={409: {"model": Problem}})
+def delete_model(
+    reference: str, parts: Wired, force: Annotated[bool, Query(description="even if it is in use")] = False
+) -> None:
+    """Move it to the trash; 409 when it has aliases, is served, or others are made from it."""
+    remove(parts, parts.registry.resolve(reference), force)
+
+
+@router.get("/models/{reference}/lineage")
+def show_lineage(reference: str, parts: Wired) -> Lineage:
+    """What it was made of and what was made of it, all the way up and down."""
+    return lineage(parts.registry.models(), parts.registry.resolve(reference))
 
 
 @router.post(
@@ -80,20 +119,20 @@ def verify_model(reference: str, parts: Wired) -> Verification:
     return verify(parts.registry, parts.registry.resolve(reference))
 
 
-@router.put("/aliases/{name}")
-def put_alias(name: AliasName, target: AliasTarget, parts: Wired) -> Alias:
-    """Point an alias at a model; requests already accepted keep the model they resolved to."""
+@router.post("/models/{reference}/restore", responses={200: {"model": Model}})
+def restore_model(reference: ModelId, parts: Wired) -> Model:
+    """Bring a deleted model back from the trash, by its id; its aliases are not pointed at it again."""
+    if not parts.store.restore(reference):
+        raise UnknownModel(f"no model '{reference}' is registered or in the trash")
+    parts.registry.add(parts.store.manifest(reference))
+    return parts.registry.get(reference)
+
+
+def _known(parts: Parts, base: str) -> str:
     try:
-        model = parts.registry.resolve(target.model)
+        return parts.registry.resolve(base)
     except UnknownModel as error:
-        raise refuse("model", detail=str(error)) from None
-    parts.registry.set_alias(name, model)
-    return Alias(name=name, model=model)
-
-
-@router.get("/aliases")
-def list_aliases(parts: Wired) -> list[Alias]:
-    return [Alias(name=name, model=model) for name, model in sorted(parts.registry.aliases().items())]
+        raise refuse("base", detail=str(error)) from None
 
 
 def _after(cursor: str, models: list[Model]) -> int:

@@ -1,14 +1,42 @@
 """Upkeep of the model store and of its index in Redis."""
 
-from fastapi import APIRouter
+from typing import Annotated
 
-from service.contracts.store import Reindexed
+from fastapi import APIRouter, Query
+
+from service.cleaning import clean
+from service.contracts.store import Garbage, Reindexed, StoreUsage
 from service.parts import Wired
+from service.space import free_bytes
 
 router = APIRouter(prefix="/store", tags=["store"])
+
+
+@router.get("")
+def usage(parts: Wired) -> StoreUsage:
+    """How much room there is, and what is in the trash."""
+    return StoreUsage(
+        used_bytes=parts.store.used_bytes(),
+        quota_bytes=parts.settings.store_quota_bytes,
+        free_bytes=free_bytes(parts.store),
+        free_floor_bytes=parts.settings.free_floor_bytes,
+        trashed=parts.store.trashed(),
+    )
 
 
 @router.post("/reindex")
 def reindex(parts: Wired) -> Reindexed:
     """Rebuild what Redis knows of models, aliases, notes and damage from the store."""
     return Reindexed(models=parts.registry.reindex(), aliases=len(parts.registry.aliases()))
+
+
+@router.post("/gc")
+def collect_garbage(
+    parts: Wired,
+    dry_run: Annotated[bool, Query(description="only say what would be deleted")] = False,
+    older_than: Annotated[
+        int, Query(ge=0, le=10**9, description="seconds that a model has been in the trash")
+    ] = 0,
+) -> Garbage:
+    """Delete for good what is in the trash, and work in staging that nobody goes on with."""
+    return clean(parts.store, parts.jobs, older_than, dry_run)

@@ -1,5 +1,6 @@
 """Everything about a source that can be refused, refused before a job is queued."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from service.contracts.model import ImportRequest, Manifest
@@ -9,6 +10,8 @@ from service.sources.checkpoint import inspect_checkpoint
 from service.sources.gguf_header import check_gguf
 from service.sources.malformed import Malformed, refused_at
 from service.sources.root import contained, under_root
+
+_BFLOAT16_BYTES = 2
 
 
 def inspect_source(request: ImportRequest, root: Path, base: Manifest | None) -> dict[str, Path]:
@@ -27,6 +30,14 @@ def inspect_source(request: ImportRequest, root: Path, base: Manifest | None) ->
         raise refuse("base", detail="an adapter needs the registered model that it was trained on")
     with refused_at("source", "adapter"):
         return _inspect_adapter(under_root(root, source.adapter or ""), root, base)
+
+
+def import_bytes(request: ImportRequest, files: Mapping[str, Path]) -> int:
+    """Room that the import takes while it runs, about: a GGUF file is copied and then converted."""
+    converted = 0
+    if request.source.gguf is not None:
+        converted = sum(check_gguf(path) for path in files.values()) * _BFLOAT16_BYTES
+    return sum(path.stat().st_size for path in files.values()) + converted
 
 
 def _inspect_gguf(path: Path) -> dict[str, Path]:
