@@ -56,6 +56,7 @@ _TITLES = {
     "unknown-job": "No such job",
     "damaged-model": "The model is out of service",
     "model-in-use": "The model is in use",
+    "not-written": "The model has no weights on disk",
     "unknown-language": "Not a language tag",
     "no-engine": "The model is not being served",
     "engine-error": "The engine failed",

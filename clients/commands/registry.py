@@ -1,5 +1,6 @@
 """Commands that keep the registry in order."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,6 +22,7 @@ def register(app: typer.Typer) -> None:
         (annotate, "polymerge annotate safer --notes 'best on French' --tags paper,v2"),
         (delete, "polymerge delete m_0123456789abcdef"),
         (restore, "polymerge restore m_0123456789abcdef"),
+        (export, "polymerge export safer ./safer"),
         (reindex, "polymerge reindex"),
         (gc, "polymerge gc --dry-run"),
     ):
@@ -154,3 +156,17 @@ def gc(
     for item in found.items:
         print(f"{item.path}  {size(item.size_bytes)}")
     print(f"{'would free' if dry_run else 'freed'} {size(found.size_bytes)}")
+
+
+def export(
+    model: ModelArgument,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="New, empty, or of an export cut short.")],
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Bring a model's files into a folder that transformers, vLLM and mergekit load.
+
+    Every file is compared with its digest. An adapter is exported as the PEFT adapter that it is.
+    """
+    with Polymerge(url) as service:
+        manifest = service.models.export(model, folder)
+    print(f"{manifest.id} is in {folder}, {size(manifest.size_bytes)}")

@@ -98,6 +98,14 @@ class Connection:
             yield httpx2.EventSource(answer)
 
     @contextmanager
+    def download(self, path: str) -> Iterator[Iterator[bytes]]:
+        """The body, piece by piece. Raises ProblemError, Unreachable."""
+        with self._explaining(), self._client.stream("GET", path) as answer:
+            if answer.is_error:
+                raise ProblemError(read_problem(answer.status_code, answer.read().decode(errors="replace")))
+            yield answer.iter_bytes()
+
+    @contextmanager
     def _explaining(self) -> Iterator[None]:
         try:
             yield

@@ -1,10 +1,12 @@
 """Models and aliases as the SDK shows them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from clients.sdk.connection import LONG, Connection
+from clients.sdk.export import export
 from service.contracts.job import Job
 from service.contracts.lineage import Lineage
 from service.contracts.model import (
@@ -13,6 +15,7 @@ from service.contracts.model import (
     AliasTarget,
     ImportRequest,
     ImportSource,
+    Manifest,
     Model,
     ModelChange,
     ModelPage,
@@ -58,6 +61,16 @@ class Models:
         """Have a virtual model written, under its id. A Model when it is written already."""
         answer = self._connection.send("POST", f"/models/{reference}/materialize")
         return job_or_model(answer.status_code, answer.content)
+
+    def export(
+        self, reference: str, folder: Path, read: Callable[[int, int], None] = lambda _, __: None
+    ) -> Manifest:
+        """Bring the model's files into a folder that transformers, vLLM and mergekit load.
+
+        `read` hears of bytes done and in all. Raises ExportError, ProblemError with status 409 for a model
+        that is virtual or damaged.
+        """
+        return export(self._connection, reference, folder, read)
 
     def verify(self, reference: str) -> Verification:
         """Have every byte of the model compared with its manifest; one that is damaged is out of service."""

@@ -1,0 +1,39 @@
+"""The files of models, for those who take them elsewhere."""
+
+from fastapi import APIRouter
+from fastapi.responses import FileResponse
+
+from service.contracts.model import Manifest
+from service.errors import ProblemError
+from service.parts import Parts, Wired
+
+router = APIRouter(prefix="/models/{reference}", tags=["models"])
+
+
+@router.get("/manifest")
+def get_manifest(reference: str, parts: Wired) -> Manifest:
+    """All there is to know of the model: files with sizes and digests, tensors, recipe, versions."""
+    return parts.store.manifest(parts.registry.resolve(reference))
+
+
+@router.get("/files/{name}", response_class=FileResponse)
+def get_file(reference: str, name: str, parts: Wired) -> FileResponse:
+    """One of the files that the manifest lists; parts of it by Range. 409: a virtual or damaged model."""
+    manifest = _written(parts, reference)
+    if name not in manifest.files:
+        raise ProblemError(404, "http-error", f"model {manifest.id} has no file '{name}'")
+    return FileResponse(
+        parts.store.path(manifest.id) / name,
+        media_type="application/octet-stream",
+        headers={"ETag": f'"{manifest.files[name].sha256}"'},
+    )
+
+
+def _written(parts: Parts, reference: str) -> Manifest:
+    manifest = parts.store.manifest(parts.registry.usable(reference))
+    if manifest.virtual:
+        detail = (
+            f"model {manifest.id} is virtual: write it first, with POST /models/{manifest.id}/materialize"
+        )
+        raise ProblemError(409, "not-written", detail)
+    return manifest
