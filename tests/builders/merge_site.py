@@ -53,14 +53,15 @@ class MergeSite:
         self.registry.add(add_model(self.store, ident, tensors), [name])
         return ident
 
-    def start_worker(self) -> subprocess.Popen[bytes]:
-        """With one thread, so that slow merges are slow."""
+    def start_worker(self, **settings: str) -> subprocess.Popen[bytes]:
+        """With one thread, so that slow merges are slow. `settings` are environment variables."""
         environment = {
             **os.environ,
             "REDIS_URL": self.redis.url,
             "POLYMERGE_DATA": str(self.data),
             "POLYMERGE_MERGE_THREADS": "1",
             "POLYMERGE_SHARD_BYTES": str(SHARD_BYTES),
+            **settings,
         }
         worker = subprocess.Popen([sys.executable, "-m", "workers.merge_worker"], env=environment)
         self._workers.append(worker)
