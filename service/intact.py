@@ -14,10 +14,18 @@ from service.store import Store
 Check = Callable[[Manifest, Path], None]
 
 
+class Damaged(ValueError):
+    """A file of the model is not as it was."""
+
+    def __init__(self, model_id: str, what: str) -> None:
+        super().__init__(f"model {model_id} is damaged: {what}")
+        self.model_id = model_id
+
+
 def check_whole(store: Store, model_id: str, check: Check) -> None:
     """`check` the model and all that it is made of: an adapter's base, a virtual model's sources.
 
-    Raises ValueError naming the first file, or the model, that is missing or is not as it was.
+    Raises Damaged, naming the first file that is missing or is not as it was, or ValueError: no such model.
     """
     try:
         manifest = store.manifest(model_id)
@@ -30,14 +38,14 @@ def check_whole(store: Store, model_id: str, check: Check) -> None:
 
 
 def check_sizes(manifest: Manifest, folder: Path) -> None:
-    """Raises ValueError naming the first file that is missing or has another size than in the manifest."""
+    """Raises Damaged, naming the first file that is missing or has another size than in the manifest."""
     for name, entry in manifest.files.items():
         path = folder / name
         if not path.is_file():
-            raise ValueError(f"model {manifest.id} is damaged: {name} is missing")
+            raise Damaged(manifest.id, f"{name} is missing")
         if path.stat().st_size != entry.size:
             found = path.stat().st_size
-            raise ValueError(f"model {manifest.id} is damaged: {name} has {found} bytes, not {entry.size}")
+            raise Damaged(manifest.id, f"{name} has {found} bytes, not {entry.size}")
 
 
 def check_contents(manifest: Manifest, folder: Path) -> None:
@@ -54,7 +62,7 @@ def _check_digests(manifest: Manifest, folder: Path, sha256: Callable[[Path], st
     check_sizes(manifest, folder)
     for name, entry in manifest.files.items():
         if sha256(folder / name) != entry.sha256:
-            raise ValueError(f"model {manifest.id} is damaged: {name} has other bytes than it had")
+            raise Damaged(manifest.id, f"{name} has other bytes than it had")
 
 
 def _known_sha256(path: Path) -> str:

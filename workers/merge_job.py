@@ -7,7 +7,7 @@ from pathlib import Path
 from service.contracts.job import Job
 from service.contracts.model import FileEntry, Manifest
 from service.contracts.recipe import Recipe
-from service.intact import check_sizes, check_whole
+from service.intact import Damaged, check_sizes, check_whole
 from service.recipes.digest import canonical, model_id
 from service.recipes.labels import merged_labels
 from service.recipes.parse import validate_recipe
@@ -22,15 +22,15 @@ from workers.stored_merge import stored_merge
 from workers.watch import Watch
 
 
-class DamagedSource(Exception):
-    """A model that is to be merged has lost files, or parts of them, since it was registered."""
+class LostSource(Exception):
+    """A model that is to be merged is gone since the job was queued."""
 
 
 def run_merge(job: Job, staging: Path, store: Store, settings: Settings, watch: Watch) -> Manifest:
     """Make the model of `job` in `staging`, and publish it; one that is there and sound is returned.
 
-    A virtual model is thereby written, under its id. Raises Refused, DamagedSource, JobCancelled, and what
-    write_model raises.
+    A virtual model is thereby written, under its id. Raises Refused, LostSource, Damaged, JobCancelled,
+    and what write_model raises.
     """
     recipe = validate_recipe(job.request["recipe"])
     seed = int(job.request["seed"])
@@ -57,8 +57,10 @@ def _check_sources(recipe: Recipe, store: Store) -> None:
     try:
         for ref in recipe.references():
             check_whole(store, ref, check_sizes)
+    except Damaged:
+        raise
     except ValueError as error:
-        raise DamagedSource(str(error)) from None
+        raise LostSource(str(error)) from None
 
 
 def _describe(

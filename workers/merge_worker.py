@@ -15,6 +15,7 @@ from rq.job import Job as RqJob
 from service.connection import connect
 from service.contracts.job import Job, JobError
 from service.contracts.model import Manifest
+from service.intact import Damaged
 from service.queue import QUEUE, JobQueue, UnknownJob
 from service.readiness import announce_merge_worker, withdraw_merge_worker
 from service.recipes.refusal import Refused
@@ -22,7 +23,7 @@ from service.registry import Registry
 from service.settings import Settings
 from service.store import Store
 from workers.import_job import run_import
-from workers.merge_job import DamagedSource, run_merge
+from workers.merge_job import LostSource, run_merge
 from workers.merging.engine import NotFinite
 from workers.merging.finished_shards import hand_on
 from workers.merging.model_folder import NoSpace
@@ -132,6 +133,9 @@ def _attempt(
         return queue.finish(job, "cancelled")
     except RedisError:
         raise
+    except Damaged as error:
+        registry.set_damage(error.model_id, str(error))
+        return queue.finish(job, "failed", error=_explain(error))
     except Exception as error:
         log.exception("%s %s failed", job.kind, job.id)
         return queue.finish(job, "failed", error=_explain(error))
@@ -146,7 +150,8 @@ def _run(job: Job, staging: Path, store: Store, settings: Settings, watch: Watch
 def _explain(error: Exception) -> JobError:
     kinds = {
         Refused: "invalid-source",
-        DamagedSource: "damaged-source",
+        Damaged: "damaged-source",
+        LostSource: "damaged-source",
         NotFinite: "not-finite",
         NoSpace: "no-space",
         OSError: "input-output",

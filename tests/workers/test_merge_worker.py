@@ -164,6 +164,7 @@ def test_a_job_that_cannot_work_fails_once_and_says_why(site: MergeSite) -> None
     assert [error.type for error in errors] == ["not-finite", "damaged-source"]
     assert "model.layers.0.mlp.up_proj.weight" in errors[0].detail
     assert short in errors[1].detail
+    assert site.registry.get(short).state == "damaged"
     for job in jobs:
         assert_nothing_left(site, job)
 
