@@ -13,7 +13,7 @@ from datetime import datetime
 
 from service.contracts.engine import Engine, EnginePage, ServeWorker
 
-_QUIET_SECONDS = 0.2
+_QUIET_SECONDS = 0.1
 """A client that sends one request after the other makes pauses this long, and is not through yet."""
 _CORES_PER_ENGINE = 2
 _CHANGES_PER_TURN = 3.0

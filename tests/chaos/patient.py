@@ -3,9 +3,9 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import psutil
 
@@ -38,10 +38,21 @@ class Patient:
 
     def kill(self, part: str) -> None:
         """kill -9, if the part runs at this moment."""
-        for process in self.running.descendants():
+        for process in self._processes(part):
             with suppress(psutil.Error):
-                if PARTS[part] in " ".join(process.cmdline()):
-                    process.send_signal(signal.SIGKILL)
+                process.send_signal(signal.SIGKILL)
+
+    @contextmanager
+    def out_of_memory(self) -> Iterator[None]:
+        """vLLM's worker gets no more memory than it has, until the block ends."""
+        (worker,) = self._processes("worker")
+        before = worker.rlimit(psutil.RLIMIT_AS)
+        worker.rlimit(psutil.RLIMIT_AS, (worker.memory_info().vms, before[1]))
+        try:
+            yield
+        finally:
+            with suppress(psutil.NoSuchProcess):
+                worker.rlimit(psutil.RLIMIT_AS, before)
 
     def while_generating(self, act: Callable[[], None]) -> None:
         """Requests that are hit get the model's own answer or an error of the API."""
@@ -83,6 +94,14 @@ class Patient:
                     assert time.monotonic() < deadline, f"{model} is not answered"
                     time.sleep(0.5)
         self._until(self._only_engines_run)
+
+    def _processes(self, part: str) -> list[psutil.Process]:
+        found = []
+        for process in self.running.descendants():
+            with suppress(psutil.Error):
+                if PARTS[part] in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
 
     def _hit(self, model: str, max_tokens: int) -> None:
         with suppress(PolymergeError):

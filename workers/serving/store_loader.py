@@ -29,6 +29,8 @@ from workers.virtual import merged_tensors
 
 LOAD_FORMAT = "polymerge"
 _HEAD = "lm_head.weight"
+_OUT_OF_MEMORY = (MemoryError, RuntimeError)
+"""Python's; torch's, which has a class of its own for CUDA only."""
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight")
 
 
@@ -105,7 +107,7 @@ def _refusing() -> Iterator[None]:
     """Whatever is wrong with the model, as what the serve worker will recognise."""
     try:
         yield
-    except (OSError, ValueError, SafetensorError, Refused, NotFinite) as error:
+    except (OSError, ValueError, SafetensorError, Refused, NotFinite, *_OUT_OF_MEMORY) as error:
         raise ValueError(mark(str(error))) from error
 
 
