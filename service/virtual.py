@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from service.contracts.model import Manifest
+from service.contracts.model import FileEntry, Manifest
 from service.recipes.accept import Accepted
 from service.recipes.digest import NUMERICS, canonical
 from service.recipes.labels import merged_labels
 from service.recipes.result_files import lay_out_files
-from service.sources.checkpoint import CONFIG
 from service.sources.files import hash_file
 from service.store import Store
 
@@ -24,16 +23,18 @@ def register_virtual(store: Store, merge: Accepted) -> Manifest:
         staging = store.stage(f"{merge.model_id}-{secrets.token_hex(4)}")
         try:
             donor = store.manifest(merge.plan.stored_donor)
-            lay_out_files(merge.plan, store.path, staging, _link_or_copy)
-            store.commit(staging, _describe(store, merge, donor, staging))
+            shared = lay_out_files(merge.plan, store.path, staging, _link_or_copy)
+            files = {
+                path.name: donor.files[path.name] if path.name in shared else hash_file(path)
+                for path in staging.iterdir()
+            }
+            store.commit(staging, _describe(store, merge, files))
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return store.manifest(merge.model_id)
 
 
-def _describe(store: Store, merge: Accepted, donor: Manifest, staging: Path) -> Manifest:
-    shared = {path.name: donor.files[path.name] for path in staging.iterdir() if path.name != CONFIG}
-    files = shared | {CONFIG: hash_file(staging / CONFIG)}
+def _describe(store: Store, merge: Accepted, files: dict[str, FileEntry]) -> Manifest:
     return Manifest(
         id=merge.model_id,
         kind="merge",

@@ -3,48 +3,21 @@
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
 from service.contracts.problem import FieldProblem, Place
+from service.contracts.reference import Reference, split_reference
 from service.contracts.setting import Setting
+from service.contracts.tokenizer import Tokenizer
 
 MAX_MODELS = 64
 MAX_SLICES = 1024
 MAX_DOCUMENTS = 64
 MAX_MODULES = 16
-REFERENCE_KEYS = ("model", "base_model")
-"""Where a text is a reference to a model, at any depth of the plain data."""
 
 
 def _parse_dtype(raw: object) -> object:
     return raw.removeprefix("torch.") if isinstance(raw, str) else raw
-
-
-def _parse_reference(raw: object) -> object:
-    """mergekit's long form {model: {path: …}, lora: {path: …}} as the short one."""
-    if not isinstance(raw, dict):
-        return raw
-    parts = [raw[key] for key in ("model", "lora") if raw.get(key)]
-    if raw.keys() - {"model", "lora"} or not all(isinstance(part, dict) for part in parts):
-        raise ValueError("a model is an id or alias, or one with an adapter over it: model+adapter")
-    if any(part.keys() != {"path"} for part in parts):
-        raise ValueError("a model, or an adapter, is written as {path: …} here")
-    return "+".join(str(part["path"]) for part in parts)
-
-
-def _check_reference(reference: str) -> str:
-    parts = reference.split("+")
-    if len(parts) > 2 or not all(parts):
-        raise ValueError(
-            f"'{reference}' is neither a model nor a model with one adapter over it: model+adapter"
-        )
-    return reference
-
-
-def split_reference(reference: str) -> tuple[str, str | None]:
-    """`model+adapter` -> (model, adapter); `model` -> (model, None)."""
-    model, _, adapter = reference.partition("+")
-    return model, adapter or None
 
 
 def _none_is_empty(raw: object) -> object:
@@ -53,13 +26,6 @@ def _none_is_empty(raw: object) -> object:
 
 Parameters = Annotated[dict[str, Setting], BeforeValidator(_none_is_empty)]
 DType = Annotated[str, BeforeValidator(_parse_dtype), Field(pattern="^(float32|float16|bfloat16)$")]
-Reference = Annotated[
-    str,
-    BeforeValidator(_parse_reference),
-    Field(min_length=1, max_length=512),
-    AfterValidator(_check_reference),
-]
-"""A model, or model+adapter: the model with a LoRA adapter applied on the fly."""
 
 
 class RecipeModel(BaseModel):
@@ -123,8 +89,18 @@ class RecipeDocument(BaseModel):
     """Sources are rounded to it on load; arithmetic is float32 always."""
     out_dtype: DType | None = None
     """The result's dtype; `dtype` when absent, else the base's own."""
+    tokenizer: Tokenizer | None = None
+    tokenizer_source: Reference | None = None
+    """Short for a `tokenizer` with this source."""
+    chat_template: Annotated[str, Field(min_length=1, max_length=65536)] | None = None
+    """`auto` (what most models have), the name of a template, or Jinja text; else the tokenizer's own."""
     strict: StrictBool = Field(default=True, exclude=True)
     """False: unknown keys are passed over with a warning."""
+
+    @property
+    def vocabulary(self) -> Tokenizer | None:
+        """What is said of it in either way."""
+        return Tokenizer(source=self.tokenizer_source) if self.tokenizer_source else self.tokenizer
 
     def canonical(self) -> dict[str, Any]:
         """As plain data, defaults left out. Everything has the place that it has in the text."""
@@ -171,9 +147,19 @@ class Recipe(RecipeDocument):
 
 
 def _mentions(node: Any, place: Place) -> Iterator[tuple[Place, str]]:
+    if is_reference(place, node):
+        yield place, node
     items = enumerate(node) if isinstance(node, list) else node.items() if isinstance(node, dict) else ()
     for key, value in items:
-        if key in REFERENCE_KEYS and isinstance(value, str):
-            yield (*place, key), value
-        else:
-            yield from _mentions(value, (*place, key))
+        yield from _mentions(value, (*place, key))
+
+
+def is_reference(place: Place, value: object) -> bool:
+    """Whether what stands at this place of a recipe's plain data names a model."""
+    if not place or not isinstance(value, str):
+        return False
+    if place[:2] == ("tokenizer", "tokens") and place[-1] == "source":
+        return True
+    if place in (("tokenizer", "source"), ("tokenizer_source",)):
+        return value not in ("union", "base")
+    return place[-1] in ("model", "base_model")

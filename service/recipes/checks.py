@@ -8,6 +8,7 @@ from service.recipes.finding import Finding
 from service.recipes.parameters import parameter_names
 from service.recipes.refusal import nearest
 from service.recipes.sections import Section, sections
+from service.recipes.vocabulary.chat_template import template_problem
 
 
 def check_document(document: RecipeDocument) -> list[Finding]:
@@ -21,6 +22,10 @@ def _structure(document: RecipeDocument) -> list[Finding]:
         findings += _one_of(module, ("models", "slices"), ("modules", name))
     if findings:
         return findings
+    if document.tokenizer and document.tokenizer_source:
+        return [Finding(("tokenizer_source",), "give either tokenizer or tokenizer_source, found both")]
+    if document.chat_template and (detail := template_problem(document.chat_template)):
+        return [Finding(("chat_template",), detail)]
     return [
         Finding((*source.place, "layer_range"), "layer_range is [start, end) with start below end")
         for section in sections(document)

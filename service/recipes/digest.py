@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from service.contracts.methods import METHODS
-from service.contracts.recipe import REFERENCE_KEYS, Recipe, RecipeDocument, split_reference
+from service.contracts.problem import Place
+from service.contracts.recipe import Recipe, RecipeDocument, is_reference
+from service.contracts.reference import split_reference
 from service.recipes.intermediates import in_order
 from service.recipes.refusal import refuse
 
@@ -24,7 +26,7 @@ def pin(recipe: Recipe, ids: Mapping[str, str], bases: Mapping[str, str], seed: 
     known = dict(ids)
     pinned: dict[int, RecipeDocument] = {}
     for index, document in in_order(recipe):
-        data = _pinned(document.canonical(), known, bases)
+        data = _pinned(document.canonical(), (), known, bases)
         pinned[index] = RecipeDocument.model_validate(data)
         if document.name is not None:
             known[document.name] = model_id(pinned[index], seed)
@@ -46,17 +48,14 @@ def pinned_reference(reference: str, ids: Mapping[str, str], bases: Mapping[str,
     return ids[adapter] if bases.get(ids[adapter]) == ids[model] else f"{ids[model]}+{ids[adapter]}"
 
 
-def _pinned(node: Any, ids: Mapping[str, str], bases: Mapping[str, str]) -> Any:
+def _pinned(node: Any, place: Place, ids: Mapping[str, str], bases: Mapping[str, str]) -> Any:
+    if is_reference(place, node):
+        return pinned_reference(node, ids, bases)
     if isinstance(node, list):
-        return [_pinned(item, ids, bases) for item in node]
-    if not isinstance(node, dict):
-        return node
-    return {
-        key: pinned_reference(value, ids, bases)
-        if key in REFERENCE_KEYS and isinstance(value, str)
-        else _pinned(value, ids, bases)
-        for key, value in node.items()
-    }
+        return [_pinned(item, (*place, index), ids, bases) for index, item in enumerate(node)]
+    if isinstance(node, dict):
+        return {key: _pinned(value, (*place, key), ids, bases) for key, value in node.items()}
+    return node
 
 
 def canonical(recipe: Recipe) -> dict[str, Any] | list[dict[str, Any]]:

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from service.contracts.problem import Place
-from service.contracts.recipe import Recipe, RecipeDocument, split_reference
+from service.contracts.recipe import Recipe, RecipeDocument
+from service.contracts.reference import split_reference
 from service.recipes.finding import Finding
 
 Indices = Mapping[str | None, int]

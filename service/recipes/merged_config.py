@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
-from service.contracts.recipe import split_reference
+from service.contracts.reference import split_reference
 from service.recipes.dtypes import DTYPE_NAME
 from service.recipes.plan import LayerRef, Plan
+from service.recipes.vocabulary.token_ids import set_vocabulary
 
 Config = dict[str, Any]
 
@@ -35,6 +36,8 @@ def merged_config(stored: Mapping[str, Config], plan: Plan) -> Config:
             if _perceives(".".join(path)) == _perceives(stack):
                 parts = {ref.model: _at(configs[ref.model], path) for ref in layers}
                 part |= _relayered(part, layers, parts)
+    if plan.vocabulary is not None:
+        set_vocabulary(config, configs, plan.donor, plan.vocabulary)
     return config
 
 

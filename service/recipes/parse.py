@@ -16,6 +16,7 @@ from service.contracts.recipe import (
     SliceSource,
 )
 from service.contracts.setting import UNKNOWN_CONDITION_KEY
+from service.contracts.tokenizer import RowSource, TokenEmbedding, Tokenizer
 from service.recipes.checks import check_document
 from service.recipes.document import MAX_RECIPE_BYTES, load_document
 from service.recipes.finding import Finding, without
@@ -31,9 +32,6 @@ _PLAIN_MESSAGES = {
     "dict_type": "a mapping is needed",
     "too_short": "the list must not be empty",
 }
-NOT_YET = {"tokenizer", "tokenizer_source", "chat_template"}
-
-
 _SCHEMAS: dict[str, type[BaseModel]] = {
     "models": RecipeModel,
     "slices": Slice,
@@ -41,6 +39,8 @@ _SCHEMAS: dict[str, type[BaseModel]] = {
     "modules": Module,
 }
 """Of the items of these lists and mappings."""
+_TOKENIZER_SCHEMAS: dict[int, type[BaseModel]] = {2: Tokenizer, 4: TokenEmbedding, 5: RowSource}
+"""By the length of the place of a key in them."""
 
 
 def parse_recipe(text: str | bytes, *, lenient: bool = False) -> Recipe:
@@ -131,8 +131,6 @@ def _explain(error: Any) -> Finding:
     if error["type"] != "extra_forbidden":
         return Finding(place, _plain_message(error))
     key = str(place[-1])
-    if len(place) == 1 and key in NOT_YET:
-        return Finding(place, f"mergekit's `{key}` is not supported yet")
     known = _schema_around(place).model_fields
     return Finding(place, f"unknown key '{key}': {nearest(key, known)}", ignorable=True)
 
@@ -141,6 +139,8 @@ def _schema_around(place: Place) -> type[BaseModel]:
     """Of the mapping that holds the key at `place`."""
     if len(place) == 1:
         return RecipeDocument
+    if place[0] == "tokenizer":
+        return _TOKENIZER_SCHEMAS[len(place)]
     return _SCHEMAS[str(place[-3])]
 
 

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 
 from service.contracts.methods import METHODS
 from service.contracts.methods.spec import MethodParameters, MethodSpec
 from service.contracts.model import TensorEntry
 from service.contracts.problem import Place
-from service.contracts.recipe import Recipe, RecipeDocument, split_reference
+from service.contracts.recipe import Recipe, RecipeDocument
+from service.contracts.reference import split_reference
 from service.recipes.dtypes import FLOATS, HEADER_DTYPE, ITEM_BYTES
 from service.recipes.intermediates import in_order
 from service.recipes.outline import Slot, outline
@@ -17,8 +19,11 @@ from service.recipes.refusal import refuse, within
 from service.recipes.sections import Source, sections
 from service.recipes.tensor_match import check_match
 from service.recipes.tensor_names import TensorTable, is_merged, split_layer, stored_name
+from service.recipes.vocabulary.in_recipe import lenders, vocabulary_of
+from service.recipes.vocabulary.result import ReadTokens, Vocabulary
 from service.sources.adapter import Adapter, Factors
 from service.sources.malformed import Malformed
+from service.sources.tokenizer_json import TokenSource, no_tokens
 
 __all__ = ["FLOATS", "ITEM_BYTES", "LayerRef", "Plan", "TensorRef", "TensorTask", "make_plan"]
 
@@ -53,6 +58,8 @@ class TensorTask:
     """What task vectors start from, if the method has them."""
     parameters: MethodParameters | None = None
     model_parameters: tuple[MethodParameters, ...] = ()
+    lenders: tuple[TensorRef, ...] = ()
+    """Of an embedding or output head, if the vocabulary changes: this tensor in all models that lend rows."""
 
     @property
     def copied(self) -> bool:
@@ -62,7 +69,8 @@ class TensorTask:
     @property
     def read(self) -> tuple[TensorRef, ...]:
         """All that it is made from."""
-        return (*self.sources, self.origin) if self.origin else self.sources
+        origin = (self.origin,) if self.origin else ()
+        return tuple(dict.fromkeys((*self.sources, *origin, *self.lenders)))
 
     @property
     def numel(self) -> int:
@@ -99,6 +107,10 @@ class Plan:
     """By reference: those put over a model here."""
     intermediates: Mapping[str, "Plan"] = field(default_factory=dict)
     """By name: those that this plan refers to."""
+    vocabulary: Vocabulary | None = None
+    """The result's, if the recipe has a say in it; else it is the donor's."""
+    chat_template: str | None = None
+    """As the recipe has it."""
 
     @property
     def models(self) -> set[str]:
@@ -119,7 +131,8 @@ class Plan:
     @property
     def described_by(self) -> set[str]:
         """Every model whose config.json says something of the result's."""
-        return {self.donor} | {ref.model for layers in self.layers.values() for ref in layers}
+        tokenizer = {self.vocabulary.donor} if self.vocabulary else set()
+        return {self.donor} | tokenizer | {ref.model for layers in self.layers.values() for ref in layers}
 
     @property
     def configs(self) -> set[str]:
@@ -146,21 +159,22 @@ def make_plan(
     tables: Mapping[str, TensorTable],
     seed: int = 0,
     factors: Mapping[str, Factors] | None = None,
+    read_tokens: ReadTokens = no_tokens,
 ) -> Plan:
     """Plan a checked recipe over the tensor tables of all its models and the factors of all its adapters.
 
-    Raises Refused.
+    `read_tokens` gives a stored model's tokens. Raises Refused.
     """
     known = dict(tables)
     plans: dict[str, Plan] = {}
     ordered = in_order(recipe)
     for index, document in ordered[:-1]:
         with within(*recipe.place(index)):
-            plan = _plan(document, known, factors or {}, plans, seed)
+            plan = _plan(document, known, factors or {}, plans, seed, read_tokens)
         plans[str(document.name)] = plan
         known[str(document.name)] = plan.tensors
     with within(*recipe.place(ordered[-1][0])):
-        return _plan(recipe, known, factors or {}, plans, seed)
+        return _plan(recipe, known, factors or {}, plans, seed, read_tokens)
 
 
 def _plan(
@@ -169,17 +183,20 @@ def _plan(
     factors: Mapping[str, Factors],
     plans: Mapping[str, Plan],
     seed: int,
+    read_tokens: ReadTokens,
 ) -> Plan:
     spec = METHODS[recipe.merge_method]
     parts = sections(recipe)
     adapters = _put_over(recipe, known, factors)
-    tables = {**known, **{reference: known[split_reference(reference)[0]] for reference in adapters}}
+    stored = {**known, **{reference: known[split_reference(reference)[0]] for reference in adapters}}
     donor = recipe.base_model or parts[0].sources[0].model
     place: Place = ("base_model",) if recipe.base_model else (*parts[0].sources[0].place, "model")
-    _check_dtypes(tables[donor], donor, place)
+    _check_dtypes(stored[donor], donor, place)
+    vocabulary = vocabulary_of(recipe, stored, partial(_tokens, plans, read_tokens))
+    tables = vocabulary.tables(stored) if vocabulary else stored
     slots = outline(parts, tables, donor)
     check_match(slots, spec, tables, donor)
-    tasks = tuple(_task(slot, recipe, spec, tables) for slot in slots)
+    tasks = tuple(_task(slot, recipe, spec, tables, vocabulary) for slot in slots)
     origins = {origin.model for part in parts if (origin := part.origin(spec))}
     ingredients = (source.model for part in parts for source in part.ingredients(spec))
     used = {split_reference(reference)[0] for _, reference in recipe.mentions()}
@@ -192,9 +209,11 @@ def _plan(
         load_dtype=HEADER_DTYPE[recipe.dtype] if recipe.dtype else None,
         tasks=tasks,
         seed=seed,
-        reads={task.name: sum(_bytes(ref, tables, plans) for ref in task.read) for task in tasks},
+        reads={task.name: sum(_bytes(ref, stored, plans) for ref in task.read) for task in tasks},
         adapters=adapters,
         intermediates={name: plan for name, plan in plans.items() if name in used},
+        vocabulary=vocabulary,
+        chat_template=recipe.chat_template,
     )
 
 
@@ -230,8 +249,23 @@ def _bytes(ref: TensorRef, tables: Mapping[str, TensorTable], plans: Mapping[str
     return prod(entry.shape) * ITEM_BYTES[entry.dtype]
 
 
+def _tokens(plans: Mapping[str, Plan], stored: ReadTokens, reference: str) -> TokenSource:
+    """Of whatever a recipe refers to. Raises Malformed or OSError."""
+    model, _ = split_reference(reference)
+    if model not in plans:
+        return stored(model)
+    vocabulary = plans[model].vocabulary
+    if vocabulary is None:
+        return _tokens(plans, stored, plans[model].donor)
+    return TokenSource(vocabulary.tokens, lambda: vocabulary.tokens)
+
+
 def _task(
-    slot: Slot, recipe: RecipeDocument, spec: MethodSpec, tables: Mapping[str, TensorTable]
+    slot: Slot,
+    recipe: RecipeDocument,
+    spec: MethodSpec,
+    tables: Mapping[str, TensorTable],
+    vocabulary: Vocabulary | None,
 ) -> TensorTask:
     shape = tuple(slot.template.shape)
     wanted = recipe.out_dtype or recipe.dtype
@@ -251,6 +285,9 @@ def _task(
         origin=_ref(origin, slot.name_in(origin), tables) if origin else None,
         parameters=shared,
         model_parameters=own,
+        lenders=tuple(
+            TensorRef(*lender) for lender in lenders(vocabulary, slot.name, slot.template.shape, tables)
+        ),
     )
 
 

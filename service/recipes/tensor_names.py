@@ -14,7 +14,7 @@ _BASE_PREFIXES = ("model.", "transformer.")
 """Before the names of tensors in a model with a head; saved without it, the same model has none."""
 _MASK = re.compile(r"(^|\.)(attn|attention)\.bias$")
 _OTHER_BUFFER = re.compile(r"(^|\.)(rotary_emb\.inv_freq|(attn|attention)\.masked_bias)$")
-_INPUT_EMBEDDINGS = (".embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
+INPUT_EMBEDDINGS = (".embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
 
 
 def split_layer(name: str) -> tuple[str, int, str] | None:
@@ -67,5 +67,5 @@ def stored_name(table: TensorTable, name: str) -> str | None:
     found = next((spelling for spelling in spellings(name) if spelling in table), None)
     if found or not name.endswith("lm_head.weight"):
         return found
-    tied = [other for other in table if other.endswith(_INPUT_EMBEDDINGS)]
+    tied = [other for other in table if other.endswith(INPUT_EMBEDDINGS)]
     return tied[0] if len(tied) == 1 else None

@@ -12,11 +12,16 @@ MAX_BYTES = 64 * 1024 * 1024
 
 def read_object(path: Path) -> dict[str, Any]:
     """Raises Malformed or OSError."""
+    return parse_object(read_raw(path), path.name)
+
+
+def read_raw(path: Path) -> bytes:
+    """The bytes of a file of sane size. Raises Malformed or OSError."""
     with path.open("rb") as file:
         raw = file.read(MAX_BYTES + 1)
     if len(raw) > MAX_BYTES:
         raise Malformed(f"{path.name} has more than {MAX_BYTES} bytes")
-    return parse_object(raw, path.name)
+    return raw
 
 
 def parse_object(raw: bytes, name: str) -> dict[str, Any]:

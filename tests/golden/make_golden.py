@@ -350,9 +350,13 @@ def report_non_finite() -> None:
             print(f"not finite in {path.stem}: {', '.join(bad)}")
 
 
-def main() -> None:
+def check_version() -> None:
     if version("mergekit") != MERGEKIT:
         raise SystemExit(f"the golden results are those of mergekit {MERGEKIT}, not {version('mergekit')}")
+
+
+def main() -> None:
+    check_version()
     torch.set_num_threads(1)
     tensors = input_models()
     write_inputs(tensors)

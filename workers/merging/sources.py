@@ -6,24 +6,23 @@ needed for is under way: the memory does not grow, and a method that passes over
 computed twice.
 """
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from service.contracts.recipe import split_reference
+from service.contracts.reference import split_reference
 from service.recipes.plan import Plan, TensorRef, TensorTask
+from service.recipes.vocabulary.runs import Run, runs
 from workers.merging.counter_random import key_of
 from workers.merging.dtypes import TORCH_DTYPES
 from workers.merging.finite import check_finite
 from workers.merging.inputs import Inputs, RunAll, Source, Tile, TileFunction
 from workers.merging.methods import load_method
+from workers.merging.vocabulary import Reader, permuted, run_identities
 from workers.merging.weights import LowRankProduct, Weights
-
-Reader = Callable[[int, int, int], Tensor]
-"""Rows start, start + step, … below stop of one tensor, as in Weights.read."""
 
 
 class Sources:
@@ -88,7 +87,15 @@ class Sources:
     def _is_untouched(self, task: TensorTask) -> bool:
         """Whether all task vectors are zero because every source has the origin's very tensor."""
         return task.origin is not None and all(
-            self._identity(source) == self._identity(task.origin) for source in task.sources
+            self._identity_in(task, source) == self._identity_in(task, task.origin) for source in task.sources
+        )
+
+    def _identity_in(self, task: TensorTask, tensor: TensorRef) -> Hashable:
+        """Of the tensor in the result's vocabulary."""
+        if not task.lenders:
+            return self._identity(tensor)
+        return run_identities(
+            self._runs(tensor.model), {ref.model: self._identity(ref) for ref in task.lenders}
         )
 
     def _identity(self, tensor: TensorRef) -> Hashable:
@@ -103,8 +110,8 @@ class Sources:
         return Inputs(
             name=task.name,
             shape=task.shape,
-            models=[Source(self.reader(source, run_all)) for source in task.sources],
-            base=Source(self.reader(task.origin, run_all)) if task.origin else None,
+            models=[Source(self._reader_in(task, source, run_all)) for source in task.sources],
+            base=Source(self._reader_in(task, task.origin, run_all)) if task.origin else None,
             keys=[key_of(self._plan.seed, task.name, source.model, source.name) for source in task.sources],
             run_all=run_all,
             load_dtype=TORCH_DTYPES[self._plan.load_dtype] if self._plan.load_dtype else None,
@@ -112,6 +119,17 @@ class Sources:
             tile_elements=self._tile_elements,
             remark=partial(self._remark, task.name),
         )
+
+    def _reader_in(self, task: TensorTask, tensor: TensorRef, run_all: RunAll) -> Reader:
+        """Of the tensor in the result's vocabulary."""
+        if not task.lenders:
+            return self.reader(tensor, run_all)
+        readers = {ref.model: self.reader(ref, run_all) for ref in task.lenders}
+        return permuted(self._runs(tensor.model), readers, task.shape, self._device)
+
+    def _runs(self, model: str) -> Sequence[Run]:
+        assert self._plan.vocabulary is not None
+        return runs(self._plan.vocabulary, model)
 
 
 def _remark_of(remark: Callable[[str, str], None], intermediate: str, name: str, text: str) -> None:

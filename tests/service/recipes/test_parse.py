@@ -52,7 +52,6 @@ def with_model(index: int, **changes: object) -> dict[str, Any]:
         (TIES | {"merge_method": 5}, "/merge_method", "text"),
         ({"models": TIES["models"]}, "/merge_method", "required"),
         (TIES | {"parmeters": {}}, "/parmeters", "did you mean 'parameters'?"),
-        (TIES | {"tokenizer_source": "union"}, "/tokenizer_source", "not supported yet"),
         (TIES | {"dtype": "int8"}, "/dtype", "'int8' is none of float32, float16, bfloat16"),
         (TIES | {"parameters": {"densty": 0.5}}, "/parameters/densty", "did you mean 'density'?"),
         (TIES | {"parameters": {"a/b": 0.5}}, "/parameters/a~1b", "unknown parameter"),

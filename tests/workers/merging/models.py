@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from service.contracts.model import TensorEntry
-from service.contracts.recipe import split_reference
+from service.contracts.reference import split_reference
 from service.recipes.document import load_document
 from service.recipes.parse import validate_recipe
 from service.recipes.plan import Plan, make_plan
