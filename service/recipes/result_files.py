@@ -15,9 +15,9 @@ from service.sources.malformed import refused_at
 def lay_out_files(
     plan: Plan, folder: Callable[[str], Path], target: Path, copy: Callable[[Path, Path], object]
 ) -> set[str]:
-    """Into `target`. `folder` is where a model's files are, `copy` brings the donor's; their names are returned.
+    """Into `target`. `folder` is where a model's files are, `copy` brings those of the donor that stay.
 
-    Raises Refused if a file that the result's must be made from is malformed.
+    Returns the names of these. Raises Refused if a file that the result's must be made from is malformed.
     """
 
     def read(model: str, name: str) -> bytes | None:

@@ -1,16 +1,15 @@
 """Models whose vocabularies differ, tokenizers made up on the spot, and merges written as whole folders."""
 
-import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
 
-from service.recipes.merged_config import merged_config
 from service.recipes.parse import validate_recipe
 from service.recipes.plan import Plan, make_plan
-from service.recipes.vocabulary.files import changed_files
+from service.recipes.result_files import lay_out_files
 from service.sources.safetensors_header import read_header
 from service.sources.tokenizer_json import token_source
 from workers.merging.engine import merge
@@ -30,17 +29,11 @@ def plan_of(recipe: Any, folders: Folders = MODELS) -> Plan:
 def write_merge(recipe: Any, out: Path, folders: Folders = MODELS, **options: Any) -> Path:
     """The result of a recipe as a model folder; `options` go to the engine."""
     plan = plan_of(recipe, folders)
-    donor = folders[plan.stored_donor]
     weights = {name: CheckpointWeights(folders[name]) for name in plan.models}
     out.mkdir(exist_ok=True)
     tensors = {name: tensor.contiguous() for name, tensor in merge(plan, weights, **options)}
     save_file(tensors, out / "model.safetensors", {"format": "pt"})
-    kept: dict[str, bytes | None] = {path.name: path.read_bytes() for path in donor.glob("*[!s]")}
-    for name, content in (kept | changed_files(plan, lambda name, file: _read(folders[name] / file))).items():
-        if content is not None:
-            (out / name).write_bytes(content)
-    configs = {name: json.loads((folders[name] / "config.json").read_text()) for name in plan.configs}
-    (out / "config.json").write_text(json.dumps(merged_config(configs, plan)))
+    lay_out_files(plan, folders.__getitem__, out, shutil.copyfile)
     return out
 
 
@@ -54,7 +47,3 @@ def tokenizer_document(
     steps = ("truncation", "padding", "normalizer", "pre_tokenizer", "post_processor", "decoder")
     model = {"type": "BPE", "vocab": dict(words), "merges": list(merges)}
     return {"version": "1.0", **dict.fromkeys(steps), "added_tokens": entries, "model": model, **more}
-
-
-def _read(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None

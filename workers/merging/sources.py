@@ -6,7 +6,7 @@ needed for is under way: the memory does not grow, and a method that passes over
 computed twice.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 

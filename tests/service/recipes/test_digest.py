@@ -9,8 +9,9 @@ import torch
 import yaml
 
 from service.recipes.accept import Accepted, accept
-from service.recipes.digest import canonical
+from service.recipes.digest import canonical, model_id, pin
 from service.recipes.document import load_document
+from service.recipes.parse import validate_recipe
 from service.recipes.refusal import Refused
 from service.store import Store
 from tests.workers.serving.models import add_adapter, add_model
@@ -77,6 +78,20 @@ def test_ways_of_writing_a_recipe_do_not_change_the_id(accepted: Accept) -> None
     )
     same = [reordered, by_id, yaml.safe_dump(RECIPE), RECIPE | {"dtype": "torch.float32", "slices": None}]
     assert {accepted(recipe).model_id for recipe in same} == {wanted}
+
+
+def test_models_that_only_give_tokens_are_pinned_too() -> None:
+    """Also one whose alias is a word that means something else as the tokenizer's source."""
+
+    def pinned(source: str, lender: str) -> str:
+        row = {"kind": "model_token", "model": lender, "token_id": 0}
+        tokens = {"w": {"source": lender}, "v": {"source": row}}
+        recipe = validate_recipe(RECIPE | {"tokenizer": {"source": source, "tokens": tokens}})
+        ids = ALIASES | {id_: id_ for id_ in ALIASES.values()}
+        return model_id(pin(recipe, ids, {}, 0), 0)
+
+    assert pinned("a", "base") == pinned("a-too", ALIASES["base"])
+    assert pinned("base", "a") != pinned("a", "a")
 
 
 def test_whatever_changes_the_result_changes_the_id(accepted: Accept) -> None:

@@ -42,6 +42,19 @@ SLICES = st.lists(
     ),
     max_size=3,
 )
+ROWS = st.fixed_dictionaries(
+    {"kind": st.sampled_from(["zero", "model_token"]) | TEXT},
+    optional={"model": NAMES, "token": TEXT, "token_id": NUMBERS},
+)
+TOKENS = st.fixed_dictionaries({}, optional={"source": NAMES | ROWS | ANYTHING, "force": NUMBERS})
+TOKENIZERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "source": NAMES | st.sampled_from(["union", "base"]),
+        "tokens": st.dictionaries(TEXT, TOKENS, max_size=3) | ANYTHING,
+        "pad_to_multiple_of": NUMBERS,
+    },
+)
 NEAR_RECIPES: Any = st.fixed_dictionaries(
     {"merge_method": st.sampled_from(sorted(METHODS)) | TEXT},
     optional={
@@ -60,6 +73,9 @@ NEAR_RECIPES: Any = st.fixed_dictionaries(
         "dtype": st.sampled_from(["bfloat16", "torch.float32"]) | ANYTHING,
         "name": NAMES | NUMBERS,
         "strict": st.booleans() | ANYTHING,
+        "tokenizer": TOKENIZERS | ANYTHING,
+        "tokenizer_source": NAMES | NUMBERS,
+        "chat_template": st.sampled_from(["auto", "chatml", "{{ x }}"]) | ANYTHING,
         "x": ANYTHING,
     },
 )

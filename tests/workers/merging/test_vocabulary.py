@@ -91,6 +91,33 @@ def test_tied_embeddings_stay_tied_and_lend_rows_to_heads(tmp_path: Path) -> Non
     torch.testing.assert_close(untied[HEAD][index], row("plus", "<|im_start|>"))
 
 
+def test_an_intermediate_lends_rows_and_tokens_as_if_it_were_written(tmp_path: Path) -> None:
+    union = UNION | {"models": [{"model": name, "parameters": {"weight": 1}} for name in ("core", "plus")]}
+    rest = {
+        "merge_method": "slerp",
+        "base_model": "between",
+        "models": [{"model": "other"}],
+        "parameters": {"t": 0.5},
+        "tokenizer": {"source": "union", "pad_to_multiple_of": 8},
+    }
+    between = write_merge(union, tmp_path / "between")
+    written = write_merge(rest, tmp_path / "written", MODELS | {"between": between})
+    streamed = write_merge([union | {"name": "between"}, rest], tmp_path / "streamed")
+    assert {path.name: path.read_bytes() for path in streamed.iterdir()} == {
+        path.name: path.read_bytes() for path in written.iterdir()
+    }
+
+
+def test_a_model_without_a_say_passes_its_vocabulary_on(tmp_path: Path) -> None:
+    """The recipe of the result says nothing of tokens: they are those of the intermediate."""
+    union = UNION | {"name": "between"}
+    copy = {"merge_method": "passthrough", "models": [{"model": "between"}]}
+    streamed = write_merge([union, copy], tmp_path / "streamed")
+    written = write_merge(UNION, tmp_path / "written")
+    assert read_tokens(streamed) == read_tokens(written)
+    assert (streamed / "config.json").read_text() == (written / "config.json").read_text()
+
+
 @given(st.data())
 @settings(max_examples=60, deadline=None)
 def test_any_stretch_of_rows_reads_as_the_whole_does(data: st.DataObject) -> None:
