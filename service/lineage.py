@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from service.contracts.lineage import EdgeRole, Lineage, LineageEdge, LineageNode
 from service.contracts.model import Model
-from service.contracts.recipe import split_reference
+from service.contracts.reference import split_reference
 
 
 def lineage(models: Iterable[Model], model_id: str) -> Lineage:
