@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.contracts.recipe import Recipe, split_reference
+from service.contracts.recipe import Recipe
+from service.contracts.reference import split_reference
 from service.sources.adapter import CONFIG as ADAPTER_CONFIG
 from service.sources.checkpoint import CONFIG
 from service.sources.json_object import read_object
