@@ -10,20 +10,16 @@ memory is what the process holds besides mapped files.
 """
 
 import argparse
-import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import yaml
-
-MODELS = ("base", "a", "b", "c")
-HIDDEN, INNER, VOCABULARY, HEADS, KEY_VALUE_HEADS = 2048, 5632, 32000, 32, 4
-SHARD_BYTES = 1_000_000_000
+from process_cost import Cost, cost_of
+from synthetic_models import MODELS, Llama, make_models
 
 
 def experts(**parameters: float) -> list[dict[str, Any]]:
@@ -44,21 +40,27 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     arguments = _arguments()
-    make_models(arguments.folder, arguments.layers)
+    make_models(
+        arguments.folder,
+        Llama(
+            hidden=2048, inner=5632, vocabulary=32000, layers=arguments.layers, heads=32, key_value_heads=4
+        ),
+    )
     print(f"copy of one model: {time_of_copy(arguments.folder):.1f} s")
-    first, _ = measure(_our_command(write_recipe("first", arguments.folder), arguments), arguments.folder)
-    print(f"first merge, linear of all four: {first:.1f} s")
+    first = measure(_our_command(write_recipe("first", arguments.folder), arguments), arguments.folder)
+    print(f"first merge, linear of all four: {first.seconds:.1f} s")
     print(
         f"{'recipe':<12}{'ours s':>9}{'anon MB':>9}"
         + (f"{'mergekit s':>12}{'anon MB':>9}{'ratio':>7}" if arguments.mergekit else "")
     )
     for name in arguments.recipes:
         recipe = write_recipe(name, arguments.folder)
-        seconds, memory = measure(_our_command(recipe, arguments), arguments.folder)
-        line = f"{name:<12}{seconds:>9.1f}{memory / 1e6:>9.0f}"
+        ours = measure(_our_command(recipe, arguments), arguments.folder)
+        line = f"{name:<12}{ours.seconds:>9.1f}{ours.anonymous_bytes / 1e6:>9.0f}"
         if arguments.mergekit:
-            theirs, their_memory = measure(_mergekit_command(recipe, arguments), arguments.folder)
-            line += f"{theirs:>12.1f}{their_memory / 1e6:>9.0f}{theirs / seconds:>6.1f}x"
+            theirs = measure(_mergekit_command(recipe, arguments), arguments.folder)
+            line += f"{theirs.seconds:>12.1f}{theirs.anonymous_bytes / 1e6:>9.0f}"
+            line += f"{theirs.seconds / ours.seconds:>6.1f}x"
         print(line, flush=True)
 
 
@@ -74,98 +76,6 @@ def _arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     arguments.folder = arguments.folder.resolve() / f"{arguments.layers}-layers"
     return arguments
-
-
-def make_models(folder: Path, layers: int) -> None:
-    """The base, and experts that differ from it by a little noise everywhere."""
-    import torch
-
-    if (folder / "complete").exists():
-        return
-    print(f"making {len(MODELS)} models in {folder}")
-    rng = torch.Generator().manual_seed(0)
-    for model in MODELS:
-        shutil.rmtree(folder / model, ignore_errors=True)
-        (folder / model).mkdir(parents=True)
-        (folder / model / "config.json").write_text(json.dumps(_config(layers)))
-    shards = _shards(_shapes(layers))
-    placed: dict[str, str] = {}
-    for number, names in enumerate(shards, 1):
-        file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        placed |= dict.fromkeys(names, file)
-        _make_shard(folder, file, {name: _shapes(layers)[name] for name in names}, rng)
-    for model in MODELS:
-        index = {"metadata": {}, "weight_map": placed}
-        (folder / model / "model.safetensors.index.json").write_text(json.dumps(index))
-    (folder / "complete").touch()
-
-
-def _make_shard(folder: Path, file: str, shapes: dict[str, tuple[int, ...]], rng: Any) -> None:
-    import torch
-    from safetensors.torch import save_file
-
-    base = {name: torch.randn(shape, generator=rng) * 0.02 for name, shape in shapes.items()}
-    for model in MODELS:
-        noise = 0.0 if model == "base" else 0.002
-        tensors = {
-            name: (tensor + noise * torch.randn(tensor.shape, generator=rng)).bfloat16()
-            for name, tensor in base.items()
-        }
-        save_file(tensors, folder / model / file, metadata={"format": "pt"})
-
-
-def _shapes(layers: int) -> dict[str, tuple[int, ...]]:
-    keys = HIDDEN * KEY_VALUE_HEADS // HEADS
-    layer = {
-        "input_layernorm": (HIDDEN,),
-        "mlp.down_proj": (HIDDEN, INNER),
-        "mlp.gate_proj": (INNER, HIDDEN),
-        "mlp.up_proj": (INNER, HIDDEN),
-        "post_attention_layernorm": (HIDDEN,),
-        "self_attn.k_proj": (keys, HIDDEN),
-        "self_attn.o_proj": (HIDDEN, HIDDEN),
-        "self_attn.q_proj": (HIDDEN, HIDDEN),
-        "self_attn.v_proj": (keys, HIDDEN),
-    }
-    outside = {
-        "lm_head.weight": (VOCABULARY, HIDDEN),
-        "model.embed_tokens.weight": (VOCABULARY, HIDDEN),
-        "model.norm.weight": (HIDDEN,),
-    }
-    inside = {
-        f"model.layers.{index}.{name}.weight": shape
-        for index in range(layers)
-        for name, shape in layer.items()
-    }
-    return outside | inside
-
-
-def _shards(shapes: dict[str, tuple[int, ...]]) -> list[list[str]]:
-    shards: list[list[str]] = [[]]
-    size = 0
-    for name, shape in shapes.items():
-        count = 2 * shape[0] * (shape[1] if len(shape) > 1 else 1)
-        if size + count > SHARD_BYTES:
-            shards.append([])
-            size = 0
-        shards[-1].append(name)
-        size += count
-    return shards
-
-
-def _config(layers: int) -> dict[str, Any]:
-    return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "hidden_size": HIDDEN,
-        "intermediate_size": INNER,
-        "num_hidden_layers": layers,
-        "num_attention_heads": HEADS,
-        "num_key_value_heads": KEY_VALUE_HEADS,
-        "vocab_size": VOCABULARY,
-        "tie_word_embeddings": False,
-        "torch_dtype": "bfloat16",
-    }
 
 
 def write_recipe(name: str, folder: Path) -> Path:
@@ -184,31 +94,12 @@ def time_of_copy(folder: Path) -> float:
     return seconds
 
 
-def measure(command: list[str], folder: Path) -> tuple[float, int]:
-    """Seconds from start to end, and the most anonymous memory seen."""
+def measure(command: list[str], folder: Path) -> Cost:
+    """The cost of a merge into `folder`/out, which is removed again."""
     shutil.rmtree(folder / "out", ignore_errors=True)
-    start, peak = time.monotonic(), 0
-    said = folder / "stderr"
-    with (
-        said.open("wb") as stderr,
-        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr) as process,
-    ):
-        while process.poll() is None:
-            peak = max(peak, _anonymous_bytes(process.pid))
-            time.sleep(0.05)
-    seconds = time.monotonic() - start
-    if process.returncode:
-        raise SystemExit(f"{command[0]} failed with {process.returncode}:\n{said.read_text()}")
+    cost = cost_of(command)
     shutil.rmtree(folder / "out")
-    return seconds, peak
-
-
-def _anonymous_bytes(pid: int) -> int:
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+    return cost
 
 
 def _our_command(recipe: Path, arguments: argparse.Namespace) -> list[str]:
