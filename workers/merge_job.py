@@ -1,6 +1,7 @@
 """A merge job: plan again from the pinned recipe, stream the merge into staging, publish the model."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from service.recipes.parse import validate_recipe
 from service.recipes.plan import Plan
 from service.recipes.stored import plan_stored
 from service.settings import Settings
+from service.small_files import sync
 from service.sources.files import content_digest, hash_file
 from service.space import shortage
 from service.store import Store, folder_bytes
@@ -44,10 +46,7 @@ def run_merge(job: Job, staging: Path, store: Store, settings: Settings, watch: 
         raise NoSpace(missing)
     computer = Computer(find_device(settings.device), settings.merge_threads, settings.shard_bytes)
     written = write_model(staging, stored_merge(recipe, plan, store), computer, watch)
-    files = {
-        path.name: written.files.get(path.name) or hash_file(path, lambda _: watch.check())
-        for path in sorted(staging.iterdir())
-    }
+    files = _digests(staging, written.files, watch)
     manifest = _describe(target, job, recipe, plan, manifests, files, computer.device, written.remarks)
     store.commit(staging, manifest)
     return store.manifest(target)
@@ -61,6 +60,15 @@ def _check_sources(recipe: Recipe, store: Store) -> None:
         raise
     except ValueError as error:
         raise LostSource(str(error)) from None
+
+
+def _digests(staging: Path, known: Mapping[str, FileEntry], watch: Watch) -> dict[str, FileEntry]:
+    """Of every file; the disk takes them in meanwhile, so that the store need not wait for that."""
+    paths = sorted(staging.iterdir())
+    with ThreadPoolExecutor(1) as disk:
+        for path in paths:
+            disk.submit(sync, path)
+        return {path.name: known.get(path.name) or hash_file(path, lambda _: watch.check()) for path in paths}
 
 
 def _describe(

@@ -12,6 +12,8 @@ from redis.exceptions import RedisError
 from rq import Queue, Worker
 from rq.job import Job as RqJob
 
+# Its compiler takes longer to import than a small merge does; job processes have it from before their fork.
+import workers.merging.kernels  # noqa: F401
 from service.connection import connect
 from service.contracts.job import Job, JobError
 from service.contracts.model import Manifest

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from math import prod
 
 from service.contracts.methods import METHODS
@@ -143,7 +143,7 @@ class Plan:
     def bytes_written(self) -> int:
         return sum(task.nbytes for task in self.tasks)
 
-    @property
+    @cached_property
     def tensors(self) -> dict[str, TensorEntry]:
         return {task.name: TensorEntry(shape=list(task.shape), dtype=task.dtype) for task in self.tasks}
 
