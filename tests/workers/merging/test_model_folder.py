@@ -11,6 +11,7 @@ import yaml
 from safetensors import safe_open
 
 from service.contracts.recipe import Recipe
+from service.recipes.parse import validate_recipe
 from service.sources.files import hash_file
 from workers.merging.model_card import Ingredient
 from workers.merging.model_folder import Computer, Merge, NoSpace, write_model
@@ -133,6 +134,24 @@ def test_a_merge_that_broke_off_goes_on_from_its_finished_shards(what: Merge, tm
     assert progress.added[0] == 4 * TENSOR_BYTES
     assert sum(progress.added) == 6 * TENSOR_BYTES
     assert hashes(tmp_path / "out") == undisturbed
+
+
+def test_remarks_about_intermediates_in_finished_shards_are_kept(what: Merge, tmp_path: Path) -> None:
+    safer = {
+        "name": "safer",
+        "merge_method": "safemerge",
+        "base_model": "base",
+        "models": [{"model": "a"}, {"model": "b"}],
+        "parameters": {"threshold": 1.0},
+    }
+    last = {"merge_method": "linear", "models": [{"model": "safer"}], "parameters": {"weight": 1.0}}
+    what = replace(what, recipe=validate_recipe([safer, last]), plan=plan_of([safer, last], MODELS))
+    broken_off(tmp_path / "out", what)
+
+    resumed = write_model(tmp_path / "out", what, COMPUTER, Counting())
+
+    assert list(resumed.remarks) == [f"safer/{name}" for name in SHAPES]
+    assert hashes(tmp_path / "out") == written(tmp_path / "undisturbed", what)
 
 
 def another_seed(what: Merge, out: Path) -> Merge:
