@@ -11,6 +11,7 @@ The file POLYMERGE_JUDGES lists them, and no other server is ever asked:
 import os
 from pathlib import Path
 from typing import Annotated
+from urllib.request import getproxies, proxy_bypass
 
 import yaml
 from pydantic import BaseModel, ConfigDict, HttpUrl, StringConstraints, TypeAdapter, field_validator
@@ -49,7 +50,14 @@ class Judge(BaseModel):
             detail = f"{PREFIX}{self.name} needs its key in the service's environment, as {self.key_env}"
             raise ProblemError(503, "no-engine", detail)
         url = str(self.url).rstrip("/").removesuffix("/v1")
-        return Address(url=url, served_name=self.model, model=PREFIX + self.name, key=key)
+        return Address(
+            url=url, served_name=self.model, model=PREFIX + self.name, key=key, proxy=_proxy(self.url)
+        )
+
+
+def _proxy(url: HttpUrl) -> str | None:
+    """What the environment names (HTTPS_PROXY, NO_PROXY and so on) for the way to `url`."""
+    return None if proxy_bypass(url.host or "") else getproxies().get(url.scheme)
 
 
 _FILE = TypeAdapter(list[Judge])

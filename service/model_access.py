@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
-import httpx2
+import aiohttp
 
 from service.engines.keys import SERVED_NAME
 from service.engines.router import EngineRouter
@@ -27,12 +27,12 @@ class ModelAccess:
     def __init__(self, router: EngineRouter, judges: dict[str, Judge], timeout: float) -> None:
         self._router, self.judges = router, judges
         self._timeout = timeout
-        # Below the 5 s after which vLLM closes an idle connection: a request must not run into that.
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=2.0)
-        patience = httpx2.Timeout(timeout, connect=5.0)
-        # Engines are on our own network; judges may be behind the proxy that the environment names.
-        self._engine_http = httpx2.AsyncClient(timeout=patience, limits=limits, trust_env=False)
-        self._judge_http = httpx2.AsyncClient(timeout=patience, limits=limits, follow_redirects=False)
+        self._http = aiohttp.ClientSession(
+            # Below the 5 s after which vLLM closes an idle connection: a request must not run into that.
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=2.0),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=timeout),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
 
     async def ask(
         self,
@@ -74,16 +74,15 @@ class ModelAccess:
                 await retry.after(failure)
 
     async def close(self) -> None:
-        await self._engine_http.aclose()
-        await self._judge_http.aclose()
+        await self._http.close()
 
     @asynccontextmanager
     async def _server(self, model: str, keep_alive: float | None) -> AsyncIterator[ModelServer]:
         if model in self.judges:
-            yield ModelServer(self._judge_http, self.judges[model].address())
+            yield ModelServer(self._http, self.judges[model].address())
             return
         async with self._router.lease(model, keep_alive) as lease:
-            yield ModelServer(self._engine_http, Address(lease.url, SERVED_NAME, lease.model))
+            yield ModelServer(self._http, Address(lease.url, SERVED_NAME, lease.model))
 
 
 class _Retry:

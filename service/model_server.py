@@ -1,11 +1,12 @@
 """Talking to one server that speaks OpenAI's API: an engine, or a judge elsewhere."""
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
-import httpx2
+import aiohttp
 
 from service.contracts.problem import FieldProblem, json_pointer
 from service.errors import ProblemError
@@ -25,6 +26,7 @@ class Address:
     model: str
     """What our answers call it."""
     key: str | None = field(default=None, repr=False)
+    proxy: str | None = field(default=None, repr=False)
 
 
 class ServerFailed(ProblemError):
@@ -38,48 +40,51 @@ class ServerFailed(ProblemError):
 class ModelServer:
     """Bodies go out with the server's own name for the model; answers come back with ours."""
 
-    def __init__(self, http: httpx2.AsyncClient, address: Address) -> None:
+    def __init__(self, http: aiohttp.ClientSession, address: Address) -> None:
         self._http, self._address = http, address
         self._headers = {"Authorization": f"Bearer {address.key}"} if address.key else {}
 
     async def ask(self, route: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """POST, or GET without a body. Raises ServerFailed, or ProblemError with what the server refused."""
-        try:
-            response = await self._http.request(
-                "GET" if body is None else "POST",
-                self._address.url + route,
-                json=None if body is None else body | {"model": self._address.served_name},
-                headers=self._headers,
-            )
-        except httpx2.HTTPError as error:
-            raise _broke_off(error) from error
-        self._raise_for(response.status_code, response.content, response.headers)
-        answer: dict[str, Any] = response.json()
+        async with self._answer(route, body) as response:
+            answer: dict[str, Any] = json.loads(await response.read())
         return answer | {"model": self._address.model} if "model" in answer else answer
 
     async def follow(self, route: str, body: dict[str, Any]) -> AsyncGenerator[str]:
         """The `data:` payloads of the server's event stream, without the closing [DONE]. Raises as ask()."""
-        request = body | {"model": self._address.served_name, "stream": True}
-        url = self._address.url + route
+        async with self._answer(route, body | {"stream": True}) as response:
+            async for line in _lines(response.content):
+                if line.startswith(b"data: ") and line != b"data: [DONE]":
+                    yield self._named(line.removeprefix(b"data: "))
+
+    @asynccontextmanager
+    async def _answer(self, route: str, body: dict[str, Any] | None) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Leaving the block before the end of the answer closes the connection, which aborts the request."""
         try:
-            async with self._http.stream("POST", url, json=request, headers=self._headers) as response:
-                if response.status_code != 200:
-                    self._raise_for(response.status_code, await response.aread(), response.headers)
-                async for line in response.aiter_lines():
-                    if line.startswith("data: ") and line != "data: [DONE]":
-                        yield self._named(line.removeprefix("data: "))
-        except httpx2.HTTPError as error:
+            async with self._http.request(
+                "GET" if body is None else "POST",
+                self._address.url + route,
+                json=None if body is None else body | {"model": self._address.served_name},
+                headers=self._headers,
+                proxy=self._address.proxy,
+                # The key goes to the server that was configured, and nowhere else.
+                allow_redirects=False,
+            ) as response:
+                if response.status >= 300:
+                    waits = response.headers.get("Retry-After", "")
+                    self._refuse(response.status, await response.read(), waits)
+                yield response
+        except aiohttp.ClientError as error:
             raise _broke_off(error) from error
 
-    def _named(self, payload: str) -> str:
+    def _named(self, payload: bytes) -> str:
         chunk = json.loads(payload)
         if "error" in chunk:
-            self._raise_for(int(chunk["error"].get("code") or 500), payload.encode(), httpx2.Headers())
+            self._refuse(int(chunk["error"].get("code") or 500), payload)
         return json.dumps(chunk | {"model": self._address.model})
 
-    def _raise_for(self, status: int, content: bytes, headers: httpx2.Headers) -> None:
-        if status < 300:
-            return
+    def _refuse(self, status: int, content: bytes, waits: str = "") -> NoReturn:
+        """`waits` is the server's Retry-After."""
         if status in (401, 403):
             # What a server says about a key may repeat it.
             raise ServerFailed(502, f"{self._address.model} refused the service's key")
@@ -91,14 +96,23 @@ class ModelServer:
         if any(words in message for words in _TOO_LONG):
             raise ProblemError(422, "context-length-exceeded", message)
         errors = [FieldProblem(pointer=json_pointer(*_place(param)), detail=message)] if param else None
-        waits = headers.get("retry-after", "")
         retry_after = int(waits) if waits.isdigit() else 0
         raise ProblemError(status, "invalid-request", message, errors=errors, retry_after=retry_after)
 
 
-def _broke_off(error: httpx2.HTTPError) -> ServerFailed:
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Of any length: those with log-probabilities are longer than what StreamReader takes for a line."""
+    rest = b""
+    async for part in content.iter_any():
+        *lines, rest = (rest + part).split(b"\n")
+        for line in lines:
+            yield line.rstrip(b"\r")
+
+
+def _broke_off(error: aiohttp.ClientError) -> ServerFailed:
     detail = f"the model's server broke off ({type(error).__name__}); send the request again"
-    return ServerFailed(503, detail, reached=not isinstance(error, httpx2.ConnectError))
+    unreached = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+    return ServerFailed(503, detail, reached=not unreached)
 
 
 def _place(param: str) -> list[str]:
