@@ -24,7 +24,10 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Patient]:
     add_tiny_llama(store, BROKEN, 9, scale=float("nan"))
     with (store.path(CUT) / "model.safetensors").open("r+b") as file:
         file.truncate(1000)
-    running = start(data)
+    with pytest.MonkeyPatch.context() as environment:
+        # Room for one engine, however many cores there are: faults are to hit the one that answers.
+        environment.setenv("POLYMERGE_SERVE_MEMORY_BYTES", str(3_500_000_000))
+        running = start(data)
     try:
         yield Patient(running, MODELS)
         stop(running, signal.SIGTERM)
