@@ -47,7 +47,11 @@ def _abandoned(store: Store, jobs: JobQueue) -> Iterator[Path]:
 
 
 def _last_change(path: Path) -> float:
-    return max(found.stat().st_mtime for found in [path, *path.rglob("*")])
+    try:
+        return max(found.stat().st_mtime for found in [path, *path.rglob("*")])
+    except FileNotFoundError:
+        # Files come and go: somebody is at work there.
+        return time.time()
 
 
 def _forget_annotations(store: Store) -> None:

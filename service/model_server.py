@@ -47,7 +47,7 @@ class ModelServer:
     async def ask(self, route: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """POST, or GET without a body. Raises ServerFailed, or ProblemError with what the server refused."""
         async with self._answer(route, body) as response:
-            answer: dict[str, Any] = json.loads(await response.read())
+            answer = _object(await response.read())
         return answer | {"model": self._address.model} if "model" in answer else answer
 
     async def follow(self, route: str, body: dict[str, Any]) -> AsyncGenerator[str]:
@@ -107,6 +107,17 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
         *lines, rest = (rest + part).split(b"\n")
         for line in lines:
             yield line.rstrip(b"\r")
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    """Raises ServerFailed: the judge's address may be that of something else."""
+    try:
+        answer = json.loads(content)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise ServerFailed(502, "the model's server answered with something that is no JSON object")
+    return answer
 
 
 def _broke_off(error: aiohttp.ClientError) -> ServerFailed:

@@ -66,9 +66,13 @@ def _digests(staging: Path, known: Mapping[str, FileEntry], watch: Watch) -> dic
     """Of every file; the disk takes them in meanwhile, so that the store need not wait for that."""
     paths = sorted(staging.iterdir())
     with ThreadPoolExecutor(1) as disk:
-        for path in paths:
-            disk.submit(sync, path)
-        return {path.name: known.get(path.name) or hash_file(path, lambda _: watch.check()) for path in paths}
+        synced = disk.map(sync, paths)
+        found = {
+            path.name: known.get(path.name) or hash_file(path, lambda _: watch.check()) for path in paths
+        }
+        # A disk tells of a lost write once, and only to whoever asks.
+        list(synced)
+    return found
 
 
 def _describe(

@@ -9,7 +9,6 @@ from clients.sdk.errors import PolymergeError
 from service.contracts.model import FileEntry, Manifest
 
 _MANIFEST = "manifest.json"
-_CHUNK = 4 * 1024 * 1024
 
 
 class ExportError(PolymergeError):
@@ -58,8 +57,5 @@ def _fetch(connection: Connection, path: str, entry: FileEntry, target: Path) ->
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,6 +10,8 @@ from service.recipes.refusal import refuse
 
 MAX_RECIPE_BYTES = 256 * 1024
 _MAX_DEPTH = 32
+_MAX_INTEGER_BITS = 4096
+"""Python refuses to print much larger ones, also in the message that refuses them."""
 
 
 class _BadDocument(ValueError):
@@ -68,9 +70,18 @@ class _PlainLoader(yaml.SafeLoader):
             raise _BadDocument("YAML aliases (*name) are not taken in recipes")
         return super().compose_node(parent, index)
 
+    def construct_yaml_int(self, node: Any) -> int:
+        """Without YAML 1.1's base 60, in which a clock time or a ratio is a number."""
+        if ":" in node.value:
+            raise _BadDocument(f"{node.value[:40]} is a number in base 60 to YAML; put it in quotes")
+        return int(super().construct_yaml_int(node))
+
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         _check_unique(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         return super().construct_mapping(node, deep=deep)
+
+
+_PlainLoader.add_constructor("tag:yaml.org,2002:int", _PlainLoader.construct_yaml_int)
 
 
 def _check(node: Any, depth: int) -> None:
@@ -89,6 +100,8 @@ def _check(node: Any, depth: int) -> None:
     elif isinstance(node, list):
         for item in node:
             _check(item, depth - 1)
+    elif isinstance(node, int) and node.bit_length() > _MAX_INTEGER_BITS:
+        raise _BadDocument("a number in the recipe is too large to mean anything")
     elif not isinstance(node, bool | int | float | type(None)):
         raise _BadDocument(
             f"a {type(node).__name__} has no place in a recipe; put it in quotes if it is text"

@@ -27,9 +27,11 @@ def running_gateway(
     }
     with subprocess.Popen([sys.executable, "-m", "service"], env=environment) as process:
         url = f"http://127.0.0.1:{port}"
-        _await_answer(url)
-        yield process, url
-        process.kill()
+        try:
+            _await_answer(url)
+            yield process, url
+        finally:
+            process.kill()
 
 
 def _await_answer(url: str) -> None:

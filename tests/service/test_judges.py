@@ -1,6 +1,10 @@
 """Judges elsewhere: which may be configured, and that their keys never come out."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import httpx2
 import pytest
@@ -19,6 +23,27 @@ def judges_file(folder: Path, **fields: str) -> Path:
     path = folder / "judges.yaml"
     path.write_text("- " + "\n  ".join(f"{name}: {value}" for name, value in judge.items()))
     return path
+
+
+@contextmanager
+def web_page() -> Iterator[str]:
+    """The address of a server that answers everything with one."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<!doctype html>")
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        serving = Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            serving.join()
 
 
 @pytest.mark.parametrize(
@@ -57,6 +82,17 @@ def test_a_judge_is_a_model_and_its_key_stays_inside(redis: "Redis", redis_url: 
         assert SECRET not in answer.text
         assert "***" in answer.text
     assert tokens.status_code == 400
+
+
+def test_a_judge_that_answers_with_a_web_page_has_failed(
+    redis: "Redis", redis_url: str, tmp_path: Path
+) -> None:
+    with web_page() as elsewhere:
+        path = judges_file(tmp_path, url=f"{elsewhere}/v1")
+        with running_gateway(redis_url, tmp_path, POLYMERGE_JUDGES=str(path)) as (_, url):
+            answer = httpx2.post(f"{url}/v1/chat/completions", json=CHAT, trust_env=False)
+    assert answer.status_code == 502
+    assert "no JSON object" in answer.json()["error"]["message"]
 
 
 def test_without_its_key_a_judge_is_not_asked(redis: "Redis", redis_url: str, tmp_path: Path) -> None:

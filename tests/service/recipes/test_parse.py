@@ -230,6 +230,8 @@ def test_every_problem_is_told_at_once() -> None:
         ('{"merge_method": "\\ud800"}', "no valid Unicode"),
         ("1: 2\n", "not a text"),
         ("merge_method: 2020-01-01\n", "a date has no place"),
+        ("merge_method: 1" + ":1" * 3000 + "\n", "base 60"),
+        ("merge_method: 0x" + "f" * 5000 + "\n", "too large"),
         ("a: " * 200, "neither JSON nor YAML"),
         ("[" * 100_000, "nested too deeply"),
         ('{"a":' * 5_000 + "1" + "}" * 5_000, "nested too deeply"),
