@@ -45,9 +45,11 @@ def swaps(service: Running) -> Iterator[list[int]]:
 
     thread = threading.Thread(target=ask)
     thread.start()
-    yield answered
-    ended.set()
-    thread.join()
+    try:
+        yield answered
+    finally:
+        ended.set()
+        thread.join()
 
 
 def test_completions_while_weights_are_swapped(service: Running, pinned: str, tmp_path: Path) -> None:

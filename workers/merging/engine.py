@@ -13,6 +13,7 @@ from torch import Tensor
 from service.recipes.plan import Plan, TensorTask
 from workers.merging.dtypes import TORCH_DTYPES
 from workers.merging.finite import NotFinite, check_finite
+from workers.merging.freed_memory import keep_freed_memory
 from workers.merging.inputs import TILE_ELEMENTS, Result, RunAll, Tile
 from workers.merging.sources import Sources
 from workers.merging.weights import Weights, as_rows, row_layout
@@ -72,6 +73,7 @@ def merge(
     tensor and what the method has to say about it. All are called from several threads. Raises NotFinite,
     naming the tensor.
     """
+    keep_freed_memory()
     line = _Line(between_tiles)
     sources = Sources(plan, weights, torch.device(device), tile_elements, remark)
     bench = _Bench(sources, allocate, line, done)
