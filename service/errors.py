@@ -12,11 +12,13 @@ from starlette.requests import ClientDisconnect
 
 from service.contracts.problem import FieldProblem, Problem, json_pointer
 from service.engines.router import NoEngine
-from service.queue import UnknownJob
+from service.queue import QueueFull, UnknownJob
 from service.recipes.refusal import Refused
 from service.registry import DamagedModel, UnknownModel
 
 log = logging.getLogger("polymerge.gateway")
+
+_QUEUE_RETRY_SECONDS = 30
 
 
 class ProblemError(Exception):
@@ -63,6 +65,7 @@ _TITLES = {
     "context-length-exceeded": "The request does not fit the model's context",
     "no-space": "Not enough disk space",
     "overloaded": "The service is full",
+    "idempotency-conflict": "The Idempotency-Key belongs to another request",
     "client-gone": "The client hung up",
     "redis-away": "Redis can't be reached",
     "stopping": "The service is stopping",
@@ -81,7 +84,7 @@ def no_such_cursor(cursor: str) -> ProblemError:
 def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _answer)
     for kind in (
-        ProblemError, Refused, UnknownModel, DamagedModel, UnknownJob, NoEngine, RedisError,
+        ProblemError, Refused, UnknownModel, DamagedModel, UnknownJob, QueueFull, NoEngine, RedisError,
         RequestValidationError, HTTPException, ClientDisconnect,
     ):  # fmt: skip
         app.add_exception_handler(kind, _answer)
@@ -127,6 +130,8 @@ def explain(error: Exception) -> ProblemError:
             return ProblemError(409, "damaged-model", str(error))
         case UnknownJob():
             return ProblemError(404, "unknown-job", str(error))
+        case QueueFull():
+            return ProblemError(429, "overloaded", str(error), retry_after=_QUEUE_RETRY_SECONDS)
         case NoEngine():
             return ProblemError(503, "no-engine", str(error), retry_after=15)
         case RedisError():

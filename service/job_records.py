@@ -96,6 +96,10 @@ class JobRecords:
         """Jobs that are not finished."""
         return self._existing(_ACTIVE, self._redis.smembers(_ACTIVE))
 
+    def count_active(self) -> int:
+        """How many jobs are not finished."""
+        return int(self._redis.scard(_ACTIVE))
+
     def _existing(self, index: str, ids: Any) -> Iterator[Job]:
         """Records by id; an id whose record has expired leaves the index."""
         for job_id in map(text, ids):

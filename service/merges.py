@@ -1,6 +1,6 @@
 """Accepted recipes become jobs or virtual models."""
 
-from service.contracts.job import Job
+from service.contracts.job import Job, JobPriority
 from service.contracts.model import Model
 from service.errors import ProblemError
 from service.parts import Parts
@@ -18,13 +18,28 @@ def check_space(parts: Parts, needed: int) -> None:
         raise ProblemError(507, "no-space", missing)
 
 
-def make(parts: Parts, merge: Accepted, name: str | None, materialize: bool) -> Job | Model:
+def make(
+    parts: Parts,
+    merge: Accepted,
+    name: str | None,
+    materialize: bool,
+    priority: JobPriority = "interactive",
+    timeout: float | None = None,
+) -> Job | Model:
     """The model, if it is there in a form that will do or can be virtual; else the job that writes it."""
     written = parts.store.sound(merge.model_id)
     if not written and materialize:
         request = {"recipe": canonical(merge.recipe), "seed": merge.seed}
         warnings = merge.recipe.warnings
-        return parts.jobs.submit("merge", request, model=merge.model_id, name=name, warnings=warnings)
+        return parts.jobs.submit(
+            "merge",
+            request,
+            model=merge.model_id,
+            name=name,
+            warnings=warnings,
+            priority=priority,
+            timeout=timeout or parts.settings.job_timeout_seconds,
+        )
     if not written:
         register_virtual(parts.store, merge)
     parts.registry.add(parts.store.manifest(merge.model_id), [name] if name else [])
@@ -43,4 +58,10 @@ def materialize(parts: Parts, reference: str) -> Job | Model:
         return model
     check_space(parts, sum(nbytes(entry) for entry in manifest.tensors.values()))
     request = {"recipe": manifest.recipe, "seed": manifest.seed}
-    return parts.jobs.submit("merge", request, model=model.id, warnings=manifest.warnings)
+    return parts.jobs.submit(
+        "merge",
+        request,
+        model=model.id,
+        warnings=manifest.warnings,
+        timeout=parts.settings.job_timeout_seconds,
+    )

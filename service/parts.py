@@ -45,7 +45,7 @@ def make_parts(settings: Settings) -> Parts:
         redis=connection,
         store=store,
         registry=Registry(store, connection),
-        jobs=JobQueue(connection),
+        jobs=JobQueue(connection, settings.max_queued_jobs),
         router=router,
         models=ModelAccess(router, read_judges(settings.judges), settings.generate_timeout_seconds),
         admission=Admission(settings.max_requests, settings.retry_after_seconds),

@@ -7,7 +7,7 @@ rq's and repairs either side.
 """
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,22 +20,41 @@ from rq.job import Job as RqJob
 from rq.job import JobStatus
 
 from service.connection import text
-from service.contracts.job import Job, JobError, JobEvent, JobKind, JobState, Progress
+from service.contracts.job import Job, JobError, JobEvent, JobKind, JobPriority, JobState, Progress
 from service.contracts.problem import FieldProblem
 from service.job_records import RECORD_SECONDS, Change, JobRecords, UnknownJob, record_key, transact
 
-__all__ = ["QUEUE", "JobQueue", "UnknownJob"]
+__all__ = ["QUEUE", "JobQueue", "QueueFull", "UnknownJob"]
 
 QUEUE = "polymerge-jobs"
 ENTRY_POINT = "workers.merge_worker.run_job"
 MAX_ATTEMPTS = 3
+_GRACE_SECONDS = 60
+"""A job that has not ended itself at its timeout is ended by rq so much later."""
+_OVERTAKE = """
+for _, other in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
+    if redis.call('SISMEMBER', KEYS[2], other) == 1 then
+        redis.call('LREM', KEYS[1], -1, ARGV[1])
+        return redis.call('LINSERT', KEYS[1], 'BEFORE', other, ARGV[1])
+    end
+end
+"""
+"""Moves a job from the end of the queue before the first one of a sweep. One queue for all, because rq takes
+jobs safely (so that none is lost with a worker that has just taken it) from a single queue only."""
+_SWEPT = "polymerge:jobs:swept"
+"""Set: ids of jobs of sweeps. It expires with the last one's record."""
+
+
+class QueueFull(Exception):
+    """As many jobs as are allowed are queued or running."""
 
 
 class JobQueue:
     """Submit, cancel and watch from the gateway; start, report and finish from the worker."""
 
-    def __init__(self, redis: "Redis") -> None:
+    def __init__(self, redis: "Redis", limit: int | None = None) -> None:
         self._redis = redis
+        self._limit = limit
         self._records = JobRecords(redis)
         self._rq = RqQueue(QUEUE, connection=redis, serializer="json")
 
@@ -47,14 +66,21 @@ class JobQueue:
         model: str | None = None,
         name: str | None = None,
         warnings: Sequence[FieldProblem] = (),
+        priority: JobPriority = "interactive",
+        timeout: float | None = None,
     ) -> Job:
-        """Record the job and queue it. One that makes the same model and is under way is joined instead."""
+        """Record the job and queue it. One that makes the same model and is under way is joined instead.
+
+        `timeout` in seconds, of one attempt. Raises QueueFull.
+        """
         job = Job(
             id=f"j_{secrets.token_hex(8)}",
             kind=kind,
             state="queued",
             model=model,
             name=name,
+            priority=priority,
+            timeout_seconds=timeout,
             warnings=list(warnings),
             created_at=datetime.now(UTC),
             request=request,
@@ -62,6 +88,8 @@ class JobQueue:
 
         def claim(pipe: Any) -> Job:
             other = self._under_way(pipe, model) if model else None
+            if other is None:
+                self.check_room(1)
             pipe.multi()
             if other is None:
                 self._add(pipe, job)
@@ -72,15 +100,27 @@ class JobQueue:
 
         return transact(self._redis, claim)
 
+    def check_room(self, count: int) -> None:
+        """Raises QueueFull when there is no room for so many jobs more."""
+        if self._limit is None:
+            return
+        active = self._records.count_active()
+        if active + count > self._limit:
+            raise QueueFull(
+                f"{active} jobs are queued or running; {count} more would exceed the limit of {self._limit}"
+            )
+
     def get(self, job_id: str) -> Job:
         """Raises UnknownJob."""
         return self._records.get(job_id)
 
-    def page(self, kind: JobKind, cursor: str | None, limit: int) -> tuple[list[Job], str | None]:
+    def page(
+        self, wanted: Callable[[Job], bool], cursor: str | None, limit: int
+    ) -> tuple[list[Job], str | None]:
         """Newest first; the cursor is the id of the last job seen. Raises UnknownJob for another cursor."""
         jobs: list[Job] = []
         for job in self._records.newest(cursor):
-            if job.kind == kind:
+            if wanted(job):
                 if len(jobs) == limit:
                     return jobs, jobs[-1].id
                 jobs.append(job)
@@ -120,9 +160,8 @@ class JobQueue:
         now = self.get(job.id)
         return now.attempt == job.attempt and not now.cancel_requested and not now.finished
 
-    def report(self, job: Job, done: int, total: int) -> None:
-        """Record this attempt's progress in bytes."""
-        progress = Progress(bytes_done=done, bytes_total=total)
+    def report(self, job: Job, progress: Progress) -> None:
+        """Record this attempt's progress."""
         change = Change("progress", progress.model_dump(), {"progress": progress})
         self._records.update(job.id, lambda _: change, job.attempt)
 
@@ -160,7 +199,9 @@ class JobQueue:
             try:
                 status = RqJob.fetch(job.id, connection=self._redis, serializer="json").get_status()
             except NoSuchJobError:
-                self._enqueue(None, job.id)
+                with self._redis.pipeline() as pipe:
+                    self._enqueue(pipe, job)
+                    pipe.execute()
                 continue
             if status == JobStatus.QUEUED and job.state == "running":
                 self.give_back(job)
@@ -178,19 +219,24 @@ class JobQueue:
         if job.model:
             pipe.set(_making(job.model), job.id, ex=RECORD_SECONDS)
         self._records.add(pipe, job)
-        self._enqueue(pipe, job.id)
+        self._enqueue(pipe, job)
 
-    def _enqueue(self, pipe: "Pipeline | None", job_id: str) -> None:
+    def _enqueue(self, pipe: "Pipeline", job: Job) -> None:
         self._rq.enqueue_call(
             ENTRY_POINT,
-            args=(job_id,),
-            job_id=job_id,
-            timeout=-1,
+            args=(job.id,),
+            job_id=job.id,
+            timeout=int(job.timeout_seconds) + _GRACE_SECONDS if job.timeout_seconds else -1,
             result_ttl=60,
             failure_ttl=3600,
             retry=Retry(max=MAX_ATTEMPTS - 1),
             pipeline=pipe,
         )
+        if job.priority == "sweep":
+            pipe.sadd(_SWEPT, job.id)
+            pipe.expire(_SWEPT, RECORD_SECONDS)
+        else:
+            pipe.eval(_OVERTAKE, 2, self._rq.key, _SWEPT, job.id)
 
     def _under_way(self, pipe: Any, model: str) -> Job | None:
         """The job that makes this model; `pipe` will fail if there comes another, or if that one changes."""

@@ -54,6 +54,10 @@ class Settings(BaseModel):
     engine_start_seconds: float = 600.0
     generate_timeout_seconds: float = 600.0
     """How long a request waits for an engine to have its model."""
+    max_queued_jobs: int = Field(default=1000, ge=1)
+    """Jobs queued or running; a request for one more gets 429."""
+    job_timeout_seconds: float = Field(default=6 * 3600.0, gt=0)
+    """Of one attempt at a job, where the request says nothing else."""
     max_requests: int = Field(default=512, ge=1)
     """Requests to models that one gateway holds, waiting or answered; more get 429."""
     retry_after_seconds: int = Field(default=5, ge=1)

@@ -11,6 +11,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from rq import Queue, Worker
 from rq.job import Job as RqJob
+from rq.timeouts import JobTimeoutException
 
 # Its compiler takes longer to import than a small merge does; job processes have it from before their fork.
 import workers.merging.kernels  # noqa: F401
@@ -30,13 +31,15 @@ from workers.merging.engine import NotFinite
 from workers.merging.finished_shards import hand_on
 from workers.merging.model_folder import NoSpace
 from workers.parent_death import die_with_parent
-from workers.watch import JobCancelled, Watch
+from workers.watch import JobCancelled, JobTimedOut, Watch
 
 log = logging.getLogger("polymerge.merge_worker")
 
 _MONITOR_SECONDS = 5
 _LOST_SECONDS = 20
 """A job whose worker has been silent for this long is given to another one."""
+_BACKOFF_SECONDS = (0.0, 1.0, 5.0)
+"""Before each attempt: what ended the one before may take a moment to pass."""
 
 
 class MergeWorker(Worker):
@@ -125,6 +128,7 @@ def _attempt(
     try:
         watch = Watch(queue, job)
         watch.check()
+        watch.pause(_BACKOFF_SECONDS[min(job.attempt, len(_BACKOFF_SECONDS)) - 1])
         manifest = _run(job, staging, store, settings, watch)
         registry.add(manifest, queue.names(job))
         ended = queue.finish(job, "succeeded", model=manifest.id, remarks=manifest.remarks)
@@ -156,6 +160,8 @@ def _explain(error: Exception) -> JobError:
         LostSource: "damaged-source",
         NotFinite: "not-finite",
         NoSpace: "no-space",
+        JobTimedOut: "timeout",
+        JobTimeoutException: "timeout",
         OSError: "input-output",
     }
     slug = next((slug for kind, slug in kinds.items() if isinstance(error, kind)), "internal")

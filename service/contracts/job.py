@@ -10,6 +10,8 @@ from service.contracts.problem import FieldProblem
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 JobKind = Literal["merge", "import"]
+JobPriority = Literal["interactive", "sweep"]
+"""What somebody waits for goes before what was sent by the dozen."""
 TERMINAL_STATES: frozenset[JobState] = frozenset({"succeeded", "failed", "cancelled"})
 
 
@@ -18,6 +20,9 @@ class Progress(BaseModel):
 
     bytes_done: int = 0
     bytes_total: int = 0
+    bytes_per_second: float | None = None
+    """Of this attempt, on average; None at its beginning."""
+    seconds_left: float | None = None
 
 
 class JobError(BaseModel):
@@ -31,6 +36,9 @@ class Job(BaseModel):
     id: JobId
     kind: JobKind
     state: JobState
+    priority: JobPriority = "interactive"
+    timeout_seconds: float | None = None
+    """Of one attempt; after that the job fails. None: no limit."""
     name: str | None = None
     """The alias that the finished model gets."""
     model: ModelId | None = None

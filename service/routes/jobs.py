@@ -5,19 +5,32 @@ import json
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from starlette.concurrency import run_in_threadpool
 
-from service.contracts.job import Job, JobEvents
+from service.contracts.job import Job, JobEvents, JobKind, JobPage
 from service.contracts.names import JobId
 from service.parts import Parts, Wired
+from service.routes.job_filter import Filtered, page_of
 
 router = APIRouter(tags=["jobs"])
 
 _PING_EVERY = 20
 """In quiet rounds of half a second each."""
+
+
+@router.get("/jobs")
+def list_jobs(
+    parts: Wired,
+    chosen: Filtered,
+    kind: JobKind | None = None,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> JobPage:
+    """Jobs of every kind, newest first."""
+    return page_of(parts, chosen.model_copy(update={"kind": kind}), cursor, limit)
 
 
 @router.get("/jobs/{job_id}")

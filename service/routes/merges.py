@@ -7,21 +7,22 @@ from fastapi.responses import JSONResponse
 from pydantic import Field, TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
-from service.contracts.job import Job, JobPage
+from service.contracts.job import Job, JobPage, JobPriority
 from service.contracts.merges import MergeList, MergeRequest, PlanList, Submitted, SubmittedList
 from service.contracts.model import Model
 from service.contracts.names import ALIAS_LENGTH, AliasName
 from service.contracts.plan import PlanSummary
 from service.contracts.recipe import MAX_DOCUMENTS, RecipeDocument
-from service.errors import ProblemError, no_such_cursor
+from service.errors import ProblemError
+from service.idempotency import IdempotencyKey, once
 from service.merges import check_space, make
 from service.parts import Parts, Wired
-from service.queue import UnknownJob
 from service.recipes.accept import Accepted
 from service.recipes.parse import MAX_RECIPE_BYTES
 from service.recipes.refusal import refuse
 from service.recipes.submission import Submission, accept_all, read_submission
 from service.routes.accepted import done_or_accepted
+from service.routes.job_filter import Filtered, page_of
 from service.space import free_bytes
 
 router = APIRouter(tags=["merges"])
@@ -64,25 +65,31 @@ async def submit_merge(
     materialize: Annotated[
         bool | None, Query(description="false: register a virtual model; may stand in the body instead")
     ] = None,
+    timeout: Annotated[
+        float | None, Query(gt=0, le=30 * 86400, description="seconds that one attempt may take")
+    ] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> JSONResponse:
     """202 with the job; 200 with the model if it has been built, or is virtual; 422 if it can't work.
 
     Several recipes are all taken or all refused; 202 if any of them has a job.
     """
     text = await _read_body(request)
-    return await run_in_threadpool(_submit, parts, text, name, seed, dry_run, lenient, materialize)
+    asked = (text, name, seed, dry_run, lenient, materialize, timeout)
+    return await run_in_threadpool(
+        once, parts.redis, idempotency_key, ("/merges", *asked), lambda: _submit(parts, *asked)
+    )
 
 
 @router.get("/merges")
 def list_merges(
-    parts: Wired, cursor: str | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+    parts: Wired,
+    chosen: Filtered,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> JobPage:
     """Merge jobs, newest first."""
-    try:
-        jobs, following = parts.jobs.page("merge", cursor, limit)
-    except UnknownJob:
-        raise no_such_cursor(str(cursor)) from None
-    return JobPage(items=jobs, next_cursor=following)
+    return page_of(parts, chosen.model_copy(update={"kind": "merge"}), cursor, limit)
 
 
 async def _read_body(request: Request) -> bytes:
@@ -102,6 +109,7 @@ def _submit(
     dry_run: bool,
     lenient: bool,
     materialize: bool | None,
+    timeout: float | None,
 ) -> JSONResponse:
     submission = read_submission(text)
     merges = accept_all(submission, seed, parts.registry.usable, parts.store, lenient)
@@ -112,9 +120,12 @@ def _submit(
     if writing is not False:
         missing = {merge.model_id: merge.plan for merge in merges if not parts.store.sound(merge.model_id)}
         check_space(parts, sum(plan.bytes_written for plan in missing.values()))
+        if not submission.single:
+            parts.jobs.check_room(len(missing))
     names = [name] if submission.single else _numbered(name, len(merges))
+    priority: JobPriority = "interactive" if submission.single else "sweep"
     results = [
-        make(parts, merge, own_name, writing is not False)
+        make(parts, merge, own_name, writing is not False, priority, timeout)
         for merge, own_name in zip(merges, names, strict=True)
     ]
     if submission.single:

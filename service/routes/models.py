@@ -19,6 +19,7 @@ from service.contracts.model import (
 from service.contracts.names import ModelId
 from service.contracts.problem import Problem
 from service.errors import no_such_cursor
+from service.idempotency import IdempotencyKey, once
 from service.lineage import lineage
 from service.merges import check_space, materialize
 from service.parts import Parts, Wired
@@ -34,8 +35,15 @@ router = APIRouter(tags=["models"])
 
 
 @router.post("/models", status_code=202, responses={202: {"model": Job}})
-def import_model(request: ImportRequest, parts: Wired) -> JSONResponse:
+def import_model(
+    request: ImportRequest, parts: Wired, idempotency_key: IdempotencyKey = None
+) -> JSONResponse:
     """Register a source under the sources root: 202 with the job, or 422 for one that can't be used."""
+    asked = ("/models", request.model_dump_json())
+    return once(parts.redis, idempotency_key, asked, lambda: _import(request, parts))
+
+
+def _import(request: ImportRequest, parts: Parts) -> JSONResponse:
     _check_languages(request, parts)
     base = None
     if request.base is not None:
@@ -46,7 +54,14 @@ def import_model(request: ImportRequest, parts: Wired) -> JSONResponse:
     files = inspect_source(request, parts.settings.sources_root, base)
     check_space(parts, import_bytes(request, files))
     pinned = request.model_copy(update={"base": base.id if base else None})
-    return accepted(parts.jobs.submit("import", pinned.model_dump(mode="json"), name=request.name))
+    return accepted(
+        parts.jobs.submit(
+            "import",
+            pinned.model_dump(mode="json"),
+            name=request.name,
+            timeout=parts.settings.job_timeout_seconds,
+        )
+    )
 
 
 @router.get("/models")

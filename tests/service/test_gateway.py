@@ -14,6 +14,7 @@ import pytest
 import torch
 from redis import Redis
 
+from service.contracts.job import Progress
 from service.engines import keys
 from service.queue import JobQueue
 from service.registry import Registry
@@ -57,7 +58,7 @@ def test_events_are_streamed_while_the_job_goes_on(
                 seen.append((event["type"], event["data"].get("state") or event["data"].get("bytes_done")))
                 # Each event is made only after the one before has come through.
                 if seen[-1] == ("state", "running"):
-                    jobs.report(job, 5, 10)
+                    jobs.report(job, Progress(bytes_done=5, bytes_total=10))
                 elif seen[-1] == ("progress", 5):
                     jobs.finish(job, "succeeded", model=MODEL)
     assert seen == [("state", "queued"), ("state", "running"), ("progress", 5), ("state", "succeeded")]

@@ -9,8 +9,8 @@ from rq.job import Job as RqJob
 from rq.job import JobStatus
 
 from service.connection import connect, text
-from service.contracts.job import JobError
-from service.queue import QUEUE, JobQueue, UnknownJob
+from service.contracts.job import Job, JobError, Progress
+from service.queue import QUEUE, JobQueue, QueueFull, UnknownJob
 
 MODEL = "m_00000000000000aa"
 
@@ -71,7 +71,7 @@ def test_what_gateway_and_worker_write_at_the_same_moment_is_all_kept(jobs: JobQ
     job = jobs.start(jobs.submit("merge", {}, model=MODEL).id, "w")
 
     def report(done: int) -> None:
-        JobQueue(connect(redis_url)).report(job, done, 100)
+        JobQueue(connect(redis_url)).report(job, Progress(bytes_done=done, bytes_total=100))
 
     with ThreadPoolExecutor(8) as pool:
         reports = [pool.submit(report, done) for done in range(1, 41)]
@@ -88,9 +88,9 @@ def test_an_attempt_that_comes_back_to_life_changes_nothing(jobs: JobQueue) -> N
     job_id = jobs.submit("merge", {}, model=MODEL).id
     stale = jobs.start(job_id, "first")
     now = jobs.start(job_id, "second")
-    jobs.report(now, 7, 10)
+    jobs.report(now, Progress(bytes_done=7, bytes_total=10))
 
-    jobs.report(stale, 9, 10)
+    jobs.report(stale, Progress(bytes_done=9, bytes_total=10))
     jobs.finish(stale, "failed", error=JobError(type="internal", detail="its staging is gone"))
     jobs.give_back(stale)
 
@@ -107,7 +107,7 @@ def test_a_finished_job_keeps_its_state(jobs: JobQueue) -> None:
     jobs.finish(job, "succeeded", model=MODEL)
 
     jobs.finish(job, "failed")
-    jobs.report(job, 1, 2)
+    jobs.report(job, Progress(bytes_done=1, bytes_total=2))
     assert jobs.start(job.id, "w").attempt == 1
     assert jobs.cancel(job.id).state == "succeeded"
 
@@ -121,20 +121,47 @@ def test_pages_go_through_all_jobs_of_a_kind_newest_first(jobs: JobQueue) -> Non
     seen: list[str] = []
     cursor = None
     while True:
-        page, cursor = jobs.page("merge", cursor, 2)
+        page, cursor = jobs.page(_is_merge, cursor, 2)
         seen += [job.id for job in page]
         if cursor is None:
             break
 
     assert seen == merges[::-1]
     with pytest.raises(UnknownJob):
-        jobs.page("merge", "j_0000000000000000", 2)
+        jobs.page(_is_merge, "j_0000000000000000", 2)
+
+
+def _is_merge(job: Job) -> bool:
+    return job.kind == "merge"
+
+
+def test_what_somebody_waits_for_goes_before_sweeps_in_the_order_it_came(
+    jobs: JobQueue, redis: "Redis"
+) -> None:
+    first = jobs.submit("merge", {})
+    swept = [jobs.submit("merge", {}, priority="sweep").id for _ in range(3)]
+    later = [jobs.submit("merge", {}).id for _ in range(3)]
+
+    assert queued(redis) == [first.id, *later, *swept]
+
+
+def test_a_full_queue_takes_no_new_job_but_lets_requests_join(redis: "Redis") -> None:
+    jobs = JobQueue(redis, limit=2)
+    first = jobs.submit("merge", {}, model=MODEL)
+    jobs.submit("merge", {})
+
+    with pytest.raises(QueueFull, match="limit of 2"):
+        jobs.submit("merge", {})
+    assert jobs.submit("merge", {}, model=MODEL).id == first.id
+    assert len(queued(redis)) == 2
+    jobs.cancel(first.id)
+    jobs.submit("merge", {})
 
 
 def test_the_event_log_can_be_read_on_from_any_event(jobs: JobQueue) -> None:
     job = jobs.start(jobs.submit("merge", {}, model=MODEL).id, "w")
     for done in range(5):
-        jobs.report(job, done, 5)
+        jobs.report(job, Progress(bytes_done=done, bytes_total=5))
     events = jobs.events(job.id)
 
     assert [event.id for event in events] == sorted({event.id for event in events})

@@ -83,3 +83,49 @@ def test_an_unknown_job_is_404(gateway: Gateway, method: str, path: str) -> None
 
     assert problem["type"] == "unknown-job"
     assert_problem(gateway.client.request(method, f"/jobs/42{path}"), 422, "/job_id")
+
+
+def test_a_key_makes_a_request_safe_to_repeat_and_serves_no_other(gateway: Gateway) -> None:
+    key = {"idempotency-key": "import-1"}
+    first = gateway.client.post("/merges", json=LINEAR, headers=key)
+    gateway.client.post(f"/jobs/{first.json()['id']}/cancel")
+
+    again = gateway.client.post("/merges", json=LINEAR, headers=key)
+    assert (again.status_code, again.json(), again.headers["location"]) == (
+        202,
+        first.json(),
+        first.headers["location"],
+    )
+    assert len(gateway.client.get("/jobs").json()["items"]) == 1
+    other = gateway.client.post("/merges", json=LINEAR, params={"seed": 1}, headers=key)
+    assert assert_problem(other, 422, "/idempotency-key")["type"] == "idempotency-conflict"
+    assert all(gateway.redis.ttl(name) > 0 for name in gateway.redis.keys("polymerge:idempotency:*"))
+
+
+def test_jobs_are_listed_by_state_name_model_and_time(gateway: Gateway) -> None:
+    made = [gateway.client.post("/merges", json=LINEAR, params={"name": "one"}).json()]
+    gateway.work()
+    varied = {**LINEAR, "dtype": "float16"}
+    made.append(gateway.client.post("/merges", json=varied, params={"name": "two"}).json())
+
+    def listed(**chosen: str) -> list[str]:
+        return [job["id"] for job in gateway.client.get("/jobs", params=chosen).json()["items"]]
+
+    done, waiting = (job["id"] for job in made)
+    assert listed() == [waiting, done]
+    assert listed(state="succeeded") == [done]
+    assert listed(name="two") == [waiting]
+    assert listed(model=made[0]["model"]) == [done]
+    assert listed(created_after=made[0]["created_at"]) == [waiting]
+    assert listed(created_before=made[1]["created_at"], kind="merge") == [done]
+    assert listed(kind="import") == []
+    page = gateway.client.get("/jobs", params={"limit": 1}).json()
+    assert listed(cursor=page["next_cursor"]) == [done]
+
+
+def test_an_attempt_that_takes_longer_than_it_may_fails_the_job(gateway: Gateway) -> None:
+    job = gateway.client.post("/merges", json=LINEAR, params={"timeout": 1e-6}).json()
+    gateway.work()
+
+    ended = gateway.client.get(f"/jobs/{job['id']}").json()
+    assert (ended["state"], ended["error"]["type"], ended["attempt"]) == ("failed", "timeout", 1)

@@ -40,7 +40,7 @@ def test_each_kind_of_source_is_queued(client: TestClient, tmp_path: Path, redis
         answer = client.post("/models", json=body)
         assert answer.status_code == 202
         assert answer.json()["state"] == "queued"
-    jobs, _ = JobQueue(redis).page("import", None, 10)
+    jobs, _ = JobQueue(redis).page(lambda job: job.kind == "import", None, 10)
     assert [job.request["base"] for job in jobs] == [manifest(BASE).id, None, None]
 
 
@@ -72,5 +72,5 @@ def test_what_cannot_work_is_refused_and_not_queued(
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
     assert [problem["pointer"] for problem in answer.json()["errors"]] == [pointer]
-    assert JobQueue(redis).page("import", None, 10) == ([], None)
+    assert JobQueue(redis).page(lambda job: job.kind == "import", None, 10) == ([], None)
     assert len(client.get("/models").json()["items"]) == 1
