@@ -1,6 +1,6 @@
 """Merges under random kills and pauses of workers, gateway and Redis, and a count of what became of them.
 
-The long run, some ten minutes: python -m tests.chaos.conservation --merges 400 --faults 200
+The long run, some six minutes: python -m tests.chaos.conservation --merges 400 --faults 200 --every 1.5
 """
 
 import argparse
