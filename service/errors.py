@@ -59,6 +59,7 @@ _TITLES = {
     "damaged-model": "The model is out of service",
     "model-in-use": "The model is in use",
     "not-written": "The model has no weights on disk",
+    "not-enabled": "The service was not set up to do this",
     "unknown-language": "Not a language tag",
     "no-engine": "The model is not being served",
     "engine-error": "The engine failed",

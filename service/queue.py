@@ -187,11 +187,16 @@ class JobQueue:
         state: JobState,
         *,
         model: str | None = None,
+        url: str | None = None,
         error: JobError | None = None,
         remarks: dict[str, str] | None = None,
     ) -> Job:
         """Give the job its final state, which it keeps."""
-        return self._records.update(job.id, lambda now: _end(now, state, model, error, remarks), job.attempt)
+
+        def end(now: Job) -> Change:
+            return _end(now, state, model, url, error, remarks)
+
+        return self._records.update(job.id, end, job.attempt)
 
     def reconcile(self) -> None:
         """Repair what a crash left between our records and rq's: queue what it lost, fail what it gave up."""
@@ -253,6 +258,7 @@ def _end(
     job: Job,
     state: JobState,
     model: str | None = None,
+    url: str | None = None,
     error: JobError | None = None,
     remarks: dict[str, str] | None = None,
 ) -> Change:
@@ -262,6 +268,7 @@ def _end(
     fields = {
         "state": state,
         "model": made,
+        "url": url,
         "error": error,
         "remarks": remarks or {},
         "progress": Progress(bytes_done=done, bytes_total=total),

@@ -34,6 +34,8 @@ class Settings(BaseModel):
     """Id or alias that answers when a request names no model, or only a language (`@fr`)."""
     judges: Path | None = None
     """A YAML file with the judges that may be asked (service/judges.py)."""
+    hub_push: bool = False
+    """Whether models may be pushed to the Hugging Face hub, with the HF_TOKEN that workers have."""
     host: str = "127.0.0.1"
     port: int = 8000
     merge_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)

@@ -17,7 +17,6 @@ from rq.timeouts import JobTimeoutException
 import workers.merging.kernels  # noqa: F401
 from service.connection import connect
 from service.contracts.job import Job, JobError
-from service.contracts.model import Manifest
 from service.intact import Damaged
 from service.queue import QUEUE, JobQueue, UnknownJob
 from service.readiness import announce_merge_worker, withdraw_merge_worker
@@ -31,6 +30,8 @@ from workers.merging.engine import NotFinite
 from workers.merging.finished_shards import hand_on
 from workers.merging.model_folder import NoSpace
 from workers.parent_death import die_with_parent
+from workers.push_failed import PushFailed
+from workers.push_job import run_push
 from workers.watch import JobCancelled, JobTimedOut, Watch
 
 log = logging.getLogger("polymerge.merge_worker")
@@ -129,12 +130,10 @@ def _attempt(
         watch = Watch(queue, job)
         watch.check()
         watch.pause(_BACKOFF_SECONDS[min(job.attempt, len(_BACKOFF_SECONDS)) - 1])
-        manifest = _run(job, staging, store, settings, watch)
-        registry.add(manifest, queue.names(job))
-        ended = queue.finish(job, "succeeded", model=manifest.id, remarks=manifest.remarks)
-        # Names of requests that joined the job after that; now that it has ended, none does any more.
-        registry.add(manifest, queue.names(job))
-        return ended
+        if job.kind == "push":
+            url = run_push(job, store, settings, watch)
+            return queue.finish(job, "succeeded", model=job.request["model"], url=url)
+        return _make(job, staging, queue, store, settings, registry, watch)
     except JobCancelled:
         return queue.finish(job, "cancelled")
     except RedisError:
@@ -147,10 +146,22 @@ def _attempt(
         return queue.finish(job, "failed", error=_explain(error))
 
 
-def _run(job: Job, staging: Path, store: Store, settings: Settings, watch: Watch) -> Manifest:
-    if job.kind == "merge":
-        return run_merge(job, staging, store, settings, watch)
-    return run_import(job, staging, store, settings, watch)
+def _make(
+    job: Job,
+    staging: Path,
+    queue: JobQueue,
+    store: Store,
+    settings: Settings,
+    registry: Registry,
+    watch: Watch,
+) -> Job:
+    run = run_merge if job.kind == "merge" else run_import
+    manifest = run(job, staging, store, settings, watch)
+    registry.add(manifest, queue.names(job))
+    ended = queue.finish(job, "succeeded", model=manifest.id, remarks=manifest.remarks)
+    # Names of requests that joined the job after that; now that it has ended, none does any more.
+    registry.add(manifest, queue.names(job))
+    return ended
 
 
 def _explain(error: Exception) -> JobError:
@@ -160,6 +171,7 @@ def _explain(error: Exception) -> JobError:
         LostSource: "damaged-source",
         NotFinite: "not-finite",
         NoSpace: "no-space",
+        PushFailed: "push-failed",
         JobTimedOut: "timeout",
         JobTimeoutException: "timeout",
         OSError: "input-output",

@@ -88,13 +88,16 @@ def when(moment: datetime) -> str:
 
 def finish(service: Polymerge, work: Job | Model) -> Model:
     """Wait for the job's model with a progress bar. Ctrl-C leaves the job running and says so."""
-    if isinstance(work, Model):
-        return work
+    return work if isinstance(work, Model) else service.models.get(str(wait(service, work).model))
+
+
+def wait(service: Polymerge, job: Job) -> Job:
+    """The job once it has succeeded; as in finish()."""
     try:
-        with _showing(work) as show:
-            return service.finish(work, show)
+        with _showing(job) as show:
+            return service.jobs.wait(job.id, show)
     except KeyboardInterrupt:
-        notes().print(f"{work.id} goes on: `polymerge watch {work.id}` or `polymerge cancel {work.id}`")
+        notes().print(f"{job.id} goes on: `polymerge watch {job.id}` or `polymerge cancel {job.id}`")
         raise
 
 

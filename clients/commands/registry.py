@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from clients.commands.family_tree import family_tree
+from clients.commands.merging import NoWait
 from clients.commands.options import REGISTRY, AsJson, Url, examples
-from clients.commands.output import print_json, print_model, print_table, size, when
+from clients.commands.output import print_json, print_model, print_table, size, wait, when
 from clients.sdk.client import DEFAULT_URL, Polymerge
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Id or alias.")]
@@ -23,6 +24,7 @@ def register(app: typer.Typer) -> None:
         (delete, "polymerge delete m_0123456789abcdef"),
         (restore, "polymerge restore m_0123456789abcdef"),
         (export, "polymerge export safer ./safer"),
+        (push, "polymerge push safer my-team/safer --private"),
         (reindex, "polymerge reindex"),
         (gc, "polymerge gc --dry-run"),
     ):
@@ -170,3 +172,26 @@ def export(
     with Polymerge(url) as service:
         manifest = service.models.export(model, folder)
     print(f"{manifest.id} is in {folder}, {size(manifest.size_bytes)}")
+
+
+def push(
+    model: ModelArgument,
+    repository: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Made if there is none.")],
+    private: Annotated[
+        bool, typer.Option("--private", help="If the repository is made, only its owner sees it.")
+    ] = False,
+    revision: Annotated[str, typer.Option(help="Branch; made if there is none.", metavar="BRANCH")] = "main",
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Upload a model's files to the Hugging Face hub, as an export has them.
+
+    A worker does it, with the token in its environment (HF_TOKEN); POLYMERGE_HUB_PUSH=1 allows it. Pushed
+    again after it was cut short, it sends what the hub does not have.
+    """
+    with Polymerge(url) as service:
+        job = service.models.push(model, repository, private=private, revision=revision)
+        if not no_wait:
+            job = wait(service, job)
+    print_json(job) if as_json else print(job.url or job.id)

@@ -21,6 +21,7 @@ from service.contracts.model import (
     ModelPage,
     Verification,
 )
+from service.contracts.push import PushRequest
 
 _ALIASES = TypeAdapter(list[Alias])
 _MOVES = TypeAdapter(list[AliasMove])
@@ -71,6 +72,15 @@ class Models:
         that is virtual or damaged.
         """
         return export(self._connection, reference, folder, read)
+
+    def push(self, reference: str, repository: str, *, private: bool = False, revision: str = "main") -> Job:
+        """Have a worker upload the model's files to OWNER/NAME on the Hugging Face hub.
+
+        Raises ProblemError with status 403 when the service does not push.
+        """
+        request = PushRequest(repository=repository, private=private, revision=revision)
+        answer = self._connection.send("POST", f"/models/{reference}/push", body=request.model_dump_json())
+        return Job.model_validate_json(answer.content)
 
     def verify(self, reference: str) -> Verification:
         """Have every byte of the model compared with its manifest; one that is damaged is out of service."""

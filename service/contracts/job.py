@@ -1,4 +1,4 @@
-"""Jobs: long work (a merge, an import) that a worker does and a client watches."""
+"""Jobs: long work (a merge, an import, a push) that a worker does and a client watches."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -9,7 +9,7 @@ from service.contracts.names import JobId, ModelId
 from service.contracts.problem import FieldProblem
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-JobKind = Literal["merge", "import"]
+JobKind = Literal["merge", "import", "push"]
 JobPriority = Literal["interactive", "sweep"]
 """What somebody waits for goes before what was sent by the dozen."""
 TERMINAL_STATES: frozenset[JobState] = frozenset({"succeeded", "failed", "cancelled"})
@@ -42,7 +42,9 @@ class Job(BaseModel):
     name: str | None = None
     """The alias that the finished model gets."""
     model: ModelId | None = None
-    """The model that the job makes: known from the start for a merge, at the end for an import."""
+    """The model that the job makes or pushes: known from the start for a merge, else at the end."""
+    url: str | None = None
+    """Where a push has put the model."""
     progress: Progress = Progress()
     error: JobError | None = None
     remarks: dict[str, str] = {}

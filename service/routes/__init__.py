@@ -12,6 +12,7 @@ from service.routes import (
     model_files,
     models,
     openai,
+    push,
     store,
     tokenizer,
 )
@@ -22,6 +23,7 @@ _MODULES = (
     languages,
     models,
     model_files,
+    push,
     aliases,
     merges,
     jobs,

@@ -5,7 +5,8 @@ from fastapi.responses import FileResponse
 
 from service.contracts.model import Manifest
 from service.errors import ProblemError
-from service.parts import Parts, Wired
+from service.parts import Wired
+from service.routes.written import written
 
 router = APIRouter(prefix="/models/{reference}", tags=["models"])
 
@@ -19,7 +20,7 @@ def get_manifest(reference: str, parts: Wired) -> Manifest:
 @router.get("/files/{name}", response_class=FileResponse)
 def get_file(reference: str, name: str, parts: Wired) -> FileResponse:
     """One of the files that the manifest lists; parts of it by Range. 409: a virtual or damaged model."""
-    manifest = _written(parts, reference)
+    manifest = written(parts, reference)
     if name not in manifest.files:
         raise ProblemError(404, "http-error", f"model {manifest.id} has no file '{name}'")
     return FileResponse(
@@ -27,13 +28,3 @@ def get_file(reference: str, name: str, parts: Wired) -> FileResponse:
         media_type="application/octet-stream",
         headers={"ETag": f'"{manifest.files[name].sha256}"'},
     )
-
-
-def _written(parts: Parts, reference: str) -> Manifest:
-    manifest = parts.store.manifest(parts.registry.usable(reference))
-    if manifest.virtual:
-        detail = (
-            f"model {manifest.id} is virtual: write it first, with POST /models/{manifest.id}/materialize"
-        )
-        raise ProblemError(409, "not-written", detail)
-    return manifest
