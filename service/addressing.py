@@ -14,6 +14,7 @@ from service.languages.profile import NotALanguage
 from service.parts import Parts
 from service.recipes.refusal import nearest
 from service.registry import UnknownModel
+from service.telemetry.request import note_model
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,12 @@ def address(parts: Parts, reference: str, language: str | None = None) -> Addres
     if language is not None:
         profile = profile_of(parts, language, "/language")
     if name.startswith(PREFIX):
-        return Addressed(_judge(parts, name), profile, None)
-    model = _resolve(parts, name or _default(parts, profile))
-    return Addressed(model, profile, context_of(parts, model))
+        found = Addressed(_judge(parts, name), profile, None)
+    else:
+        model = _resolve(parts, name or _default(parts, profile))
+        found = Addressed(model, profile, context_of(parts, model))
+    note_model(found.model, profile.tag if profile else None)
+    return found
 
 
 async def address_body(parts: Parts, pinned: str | None, body: dict[str, Any]) -> Addressed:

@@ -13,6 +13,7 @@ from service.interruption import AnswerInterrupted, RunningRequests
 from service.parts import make_parts
 from service.routes import ROUTERS
 from service.settings import Settings
+from service.telemetry.middleware import Observed
 
 _LAST_ANSWERS_SECONDS = 3.0
 """How long interrupted requests have to send their answers when the service stops."""
@@ -38,6 +39,7 @@ def create_app(settings: Settings) -> FastAPI:
         responses={"4XX": {"model": Problem}, "5XX": {"model": Problem}},
     )
     app.add_middleware(AnswerInterrupted, running=running)
+    app.add_middleware(Observed)
     install_error_handlers(app)
     for router in ROUTERS:
         app.include_router(router)

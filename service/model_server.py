@@ -10,6 +10,7 @@ import aiohttp
 
 from service.contracts.problem import FieldProblem, json_pointer
 from service.errors import ProblemError
+from service.telemetry.request import outgoing_headers
 
 _TOO_LONG = ("maximum context length", "max_model_len", "longer than the maximum model length")
 _ABOUT_THE_REQUEST = {400, 413, 415, 422, 429, 501}
@@ -65,7 +66,7 @@ class ModelServer:
                 "GET" if body is None else "POST",
                 self._address.url + route,
                 json=None if body is None else body | {"model": self._address.served_name},
-                headers=self._headers,
+                headers=self._headers | outgoing_headers(),
                 proxy=self._address.proxy,
                 # The key goes to the server that was configured, and nowhere else.
                 allow_redirects=False,

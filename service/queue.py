@@ -23,6 +23,7 @@ from service.connection import text
 from service.contracts.job import Job, JobError, JobEvent, JobKind, JobPriority, JobState, Progress
 from service.contracts.problem import FieldProblem
 from service.job_records import RECORD_SECONDS, Change, JobRecords, UnknownJob, record_key, transact
+from service.telemetry.request import current_request_id
 
 __all__ = ["QUEUE", "JobQueue", "QueueFull", "UnknownJob"]
 
@@ -82,6 +83,7 @@ class JobQueue:
             priority=priority,
             timeout_seconds=timeout,
             warnings=list(warnings),
+            request_id=current_request_id(),
             created_at=datetime.now(UTC),
             request=request,
         )

@@ -3,10 +3,13 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.contracts.keep_alive import KeepAlive
+
+LogStyle = Literal["text", "json"]
 
 
 class Settings(BaseModel):
@@ -38,6 +41,8 @@ class Settings(BaseModel):
     """Whether models may be pushed to the Hugging Face hub, with the HF_TOKEN that workers have."""
     host: str = "127.0.0.1"
     port: int = 8000
+    log: LogStyle = "text"
+    """How every part writes its log."""
     merge_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
     shard_bytes: int = Field(default=5 * 10**9, ge=1)
     """Of weights in one file that a merge writes, at most."""

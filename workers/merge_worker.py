@@ -24,6 +24,8 @@ from service.recipes.refusal import Refused
 from service.registry import Registry
 from service.settings import Settings
 from service.store import Store
+from service.telemetry.logs import configure_logging
+from service.telemetry.request import begin
 from workers.import_job import run_import
 from workers.merge_job import LostSource, run_merge
 from workers.merging.engine import NotFinite
@@ -107,6 +109,7 @@ def run_job(job_id: str) -> None:
     job = queue.start(job_id, _worker_name())
     if job.finished:
         return
+    begin(job.request_id)
     log.info("%s %s begins, attempt %d", job.kind, job.id, job.attempt)
     staging = _stage(job, store)
     _sweep(queue, store)
@@ -217,8 +220,8 @@ def make_worker(redis: "Redis") -> MergeWorker:
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     settings = Settings.from_environment()
+    configure_logging(settings.log)
     log.info("taking jobs for the store %s", settings.store_root)
     # At INFO, rq tells of its maintenance every few seconds.
     make_worker(connect(settings.redis_url)).work(logging_level="WARNING")

@@ -54,6 +54,8 @@ class Job(BaseModel):
     attempt: int = 0
     worker: str | None = None
     cancel_requested: bool = False
+    request_id: str | None = None
+    """Of the request that made the job: gateway and worker write it into their logs."""
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None

@@ -1,0 +1,1 @@
+"""What operators see of the service: a log line for each request, under an id that follows it everywhere."""
