@@ -9,7 +9,8 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
-from clients.commands import asking, demo, engines, local_merge, merging, models, registry, run
+from clients.commands import asking, demo, engines, keys, local_merge, merging, models, registry, run
+from clients.keys import KeysError
 from clients.sdk.errors import PolymergeError
 from clients.sources import SourceError
 from clients.stack.start_error import StartError
@@ -20,7 +21,7 @@ class _Commands(TyperGroup):
         """Anything that goes wrong for a reason is one line, without a traceback."""
         try:
             return super().invoke(ctx)
-        except (PolymergeError, SourceError, StartError) as error:
+        except (PolymergeError, SourceError, StartError, KeysError) as error:
             _fail(str(error), 1)
         except ValidationError as error:
             _fail("; ".join(_explain(item) for item in error.errors()), 2)
@@ -57,7 +58,7 @@ def _options(
     """Without a command there is only the version to ask for; the help is the application's."""
 
 
-for _group in (run, demo, local_merge, merging, models, registry, asking, engines):
+for _group in (run, demo, local_merge, merging, models, registry, asking, engines, keys):
     _group.register(app)
 
 

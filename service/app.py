@@ -7,6 +7,8 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
+from service.access.authentication import Authentication
+from service.access.key_ring import KeyRing
 from service.contracts.problem import Problem
 from service.errors import install_error_handlers
 from service.interruption import AnswerInterrupted, RunningRequests
@@ -20,7 +22,9 @@ _LAST_ANSWERS_SECONDS = 3.0
 
 
 def create_app(settings: Settings) -> FastAPI:
+    """Raises BadKeyFile."""
     running = RunningRequests()
+    keys = KeyRing(settings.keys_path)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -38,6 +42,8 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         responses={"4XX": {"model": Problem}, "5XX": {"model": Problem}},
     )
+    # The last one added is the first to see a request.
+    app.add_middleware(Authentication, settings=settings, keys=keys)
     app.add_middleware(AnswerInterrupted, running=running)
     app.add_middleware(Observed)
     install_error_handlers(app)

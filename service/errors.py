@@ -1,6 +1,7 @@
 """Every error of the gateway: domain exceptions to problem details, and to OpenAI's shape under /v1."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -32,6 +33,7 @@ class ProblemError(Exception):
         *,
         errors: list[FieldProblem] | None = None,
         retry_after: int = 0,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status, self.slug, self.detail = status, slug, _encodable(detail)
@@ -39,7 +41,9 @@ class ProblemError(Exception):
             FieldProblem(pointer=_encodable(item.pointer), detail=_encodable(item.detail))
             for item in errors or []
         ]
-        self.retry_after = retry_after
+        self.headers = dict(headers or {})
+        if retry_after:
+            self.headers["Retry-After"] = str(retry_after)
 
     def problem(self) -> Problem:
         return Problem(
@@ -66,6 +70,9 @@ _TITLES = {
     "context-length-exceeded": "The request does not fit the model's context",
     "no-space": "Not enough disk space",
     "overloaded": "The service is full",
+    "invalid-api-key": "A valid API key is needed",
+    "missing-scope": "The API key does not allow this",
+    "rate-limited": "The API key is used too much",
     "idempotency-conflict": "The Idempotency-Key belongs to another request",
     "client-gone": "The client hung up",
     "redis-away": "Redis can't be reached",
@@ -98,15 +105,14 @@ async def _answer(request: Request, error: Exception) -> JSONResponse:
 def respond(path: str, error: Exception) -> JSONResponse:
     """The answer to a request for `path` that ended in `error`."""
     found = explain(error)
-    headers = {"Retry-After": str(found.retry_after)} if found.retry_after else None
     if is_openai(path):
         # OpenAI's clients know 400 for a bad request.
         status = 400 if found.status == 422 else found.status
-        return JSONResponse(openai_error(found), status_code=status, headers=headers)
+        return JSONResponse(openai_error(found), status_code=status, headers=found.headers)
     return JSONResponse(
         found.problem().model_dump(),
         status_code=found.status,
-        headers=headers,
+        headers=found.headers,
         media_type="application/problem+json",
     )
 
@@ -154,6 +160,9 @@ def openai_error(found: ProblemError) -> dict[str, Any]:
         "unknown-model": "model_not_found",
         "context-length-exceeded": "context_length_exceeded",
         "overloaded": "rate_limit_exceeded",
+        "rate-limited": "rate_limit_exceeded",
+        "invalid-api-key": "invalid_api_key",
+        "missing-scope": "insufficient_scope",
     }
     param = found.errors[0].pointer.removeprefix("/") if found.errors else None
     return {

@@ -43,6 +43,10 @@ class Settings(BaseModel):
     port: int = 8000
     log: LogStyle = "text"
     """How every part writes its log."""
+    auth: Literal["auto", "on", "off"] = "auto"
+    """Whether requests need an API key; auto: beyond loopback, and wherever keys were made."""
+    keys_file: Path | None = None
+    """What `polymerge keys` writes; `data`/keys.json when unset."""
     merge_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
     shard_bytes: int = Field(default=5 * 10**9, ge=1)
     """Of weights in one file that a merge writes, at most."""
@@ -79,6 +83,10 @@ class Settings(BaseModel):
     @property
     def store_root(self) -> Path:
         return self.store or self.data / "store"
+
+    @property
+    def keys_path(self) -> Path:
+        return self.keys_file or self.data / "keys.json"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":

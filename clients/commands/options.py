@@ -9,6 +9,7 @@ RUN = "Run the service"
 MERGE = "Merge"
 REGISTRY = "Keep models"
 ASK = "Ask"
+GUARD = "Guard the service"
 
 DEFAULT_DATA = Path(".polymerge")
 

@@ -37,11 +37,15 @@ def _serve(stack: Stack) -> None:
 
 
 def _welcome(stack: Stack) -> str:
-    names = _names(stack.url)
-    shown = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+    try:
+        names = _names(stack.url)
+        shown = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+        models = f"Models: {shown}" if names else "No models yet."
+    except PolymergeError as error:
+        names, models = [], str(error)
     return _WELCOME.format(
         url=stack.url,
-        models=f"Models: {shown}" if names else "No models yet.",
+        models=models,
         example=names[0] if names else "merged",
         sources=stack.sources,
         logs=stack.logs,
@@ -50,7 +54,6 @@ def _welcome(stack: Stack) -> str:
 
 
 def _names(url: str) -> list[str]:
-    """Of the models there are, newest first."""
-    with Polymerge(url) as service, suppress(PolymergeError):
+    """Of the models there are, newest first. Raises PolymergeError, for want of an API key say."""
+    with Polymerge(url) as service:
         return [model.name or model.id for model in service.models.page().items]
-    return []

@@ -41,11 +41,11 @@ Asked = str | Sequence[str | Prompt] | list[Message]
 
 
 class Polymerge:
-    """`base_url` defaults to POLYMERGE_URL. Threads may share it."""
+    """`base_url` defaults to POLYMERGE_URL, `api_key` to POLYMERGE_API_KEY. Threads may share it."""
 
-    def __init__(self, base_url: str | None = None) -> None:
+    def __init__(self, base_url: str | None = None, api_key: str | None = None) -> None:
         self.base_url = (base_url or os.environ.get("POLYMERGE_URL") or DEFAULT_URL).rstrip("/")
-        self._connection = Connection(self.base_url)
+        self._connection = Connection(self.base_url, api_key or os.environ.get("POLYMERGE_API_KEY"))
         self.jobs = Jobs(self._connection)
         self.merges = Merges(self._connection)
         self.models = Models(self._connection)

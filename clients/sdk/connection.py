@@ -22,11 +22,12 @@ Query = Mapping[str, str | int | bool | None]
 class Connection:
     """A session with one gateway. Threads may share it."""
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, api_key: str | None = None) -> None:
         self._base_url = base_url
         self._client = httpx2.Client(
             base_url=self._base_url,
             timeout=_TIMEOUT,
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
             # No proxy stands between us and this machine, whatever HTTP_PROXY says.
             trust_env=urlsplit(base_url).hostname not in _LOOPBACK,
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clients.stack.parent_death import die_with
+from clients.stack.start_error import StartError
 
 FIRST_DELAY = 0.5
 LONGEST_DELAY = 15.0
@@ -67,7 +68,10 @@ class RunningPart:
                 pipe.write(self._part.stdin.encode())
 
     def revive(self) -> str | None:
-        """Restart the process if it died and its time has come; then says what happened."""
+        """Restart the process if it died and its time has come; then says what happened.
+
+        Raises StartError when it ended for what a restart can't mend.
+        """
         if self._process is None or self.alive:
             return None
         if self._restart_at is None:
@@ -97,6 +101,8 @@ class RunningPart:
     def _bury(self) -> None:
         """The process was found dead: end its group, and say when the next one starts."""
         self.kill_group()
+        if self._process is not None and self._process.returncode == os.EX_CONFIG:
+            raise StartError(f"{self.name}: {last_line(self.log)}")
         now = time.monotonic()
         if now - self._started > STABLE_SECONDS:
             self._delay = FIRST_DELAY
@@ -116,4 +122,4 @@ def last_line(log: Path) -> str:
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 4096))
         lines = file.read().decode(errors="replace").strip().splitlines()
-    return lines[-1].strip()[:200] if lines else "nothing in its log"
+    return lines[-1].strip()[:400] if lines else "nothing in its log"

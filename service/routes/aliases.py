@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter
 
+from service.access.scopes import MERGE, READ
 from service.contracts.model import Alias, AliasMove, AliasTarget
 from service.contracts.names import AliasName
 from service.errors import ProblemError
@@ -12,12 +13,12 @@ from service.registry import UnknownModel
 router = APIRouter(prefix="/aliases", tags=["models"])
 
 
-@router.get("")
+@router.get("", dependencies=[READ])
 def list_aliases(parts: Wired) -> list[Alias]:
     return [Alias(name=name, model=model) for name, model in sorted(parts.registry.aliases().items())]
 
 
-@router.put("/{name}")
+@router.put("/{name}", dependencies=[MERGE])
 def put_alias(name: AliasName, target: AliasTarget, parts: Wired) -> Alias:
     """Point an alias at a model; requests already accepted keep the model they resolved to."""
     try:
@@ -28,7 +29,7 @@ def put_alias(name: AliasName, target: AliasTarget, parts: Wired) -> Alias:
     return Alias(name=name, model=model)
 
 
-@router.delete("/{name}", status_code=204)
+@router.delete("/{name}", dependencies=[MERGE], status_code=204)
 def delete_alias(name: AliasName, parts: Wired) -> None:
     """The model stays, and so does the alias' history."""
     if name not in parts.registry.aliases():
@@ -36,7 +37,7 @@ def delete_alias(name: AliasName, parts: Wired) -> None:
     parts.registry.remove_alias(name)
 
 
-@router.get("/{name}/history")
+@router.get("/{name}/history", dependencies=[READ])
 def alias_history(name: AliasName, parts: Wired) -> list[AliasMove]:
     """The models that it has pointed at, oldest first; null: it was deleted."""
     moves = parts.store.annotations.history(name)

@@ -9,6 +9,7 @@ from fastapi.responses import Response, StreamingResponse
 from fastapi.sse import EventSourceResponse, format_sse_event
 from starlette.concurrency import run_in_threadpool
 
+from service.access.scopes import GENERATE
 from service.addressing import address, profile_of
 from service.contracts.generation import (
     Delta,
@@ -31,7 +32,7 @@ _NDJSON = "application/x-ndjson"
 _EVENTS = "text/event-stream"
 
 
-@router.post("/generate", response_model=GenerateResponse, dependencies=[ADMITTED])
+@router.post("/generate", response_model=GenerateResponse, dependencies=[GENERATE, ADMITTED])
 async def generate(asked: GenerateRequest, request: Request, parts: Wired) -> Response:
     """Answers in the language asked. A model that no engine has is loaded while the request waits.
 

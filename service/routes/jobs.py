@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from starlette.concurrency import run_in_threadpool
 
+from service.access.scopes import MERGE, READ
 from service.contracts.job import Job, JobEvents, JobKind, JobPage
 from service.contracts.names import JobId
 from service.parts import Parts, Wired
@@ -21,7 +22,7 @@ _PING_EVERY = 20
 """In quiet rounds of half a second each."""
 
 
-@router.get("/jobs")
+@router.get("/jobs", dependencies=[READ])
 def list_jobs(
     parts: Wired,
     chosen: Filtered,
@@ -33,8 +34,8 @@ def list_jobs(
     return page_of(parts, chosen.model_copy(update={"kind": kind}), cursor, limit)
 
 
-@router.get("/jobs/{job_id}")
-@router.get("/merges/{job_id}")
+@router.get("/jobs/{job_id}", dependencies=[READ])
+@router.get("/merges/{job_id}", dependencies=[READ])
 def get_job(job_id: JobId, parts: Wired, response: Response) -> Job:
     """A job; while it is not finished, Retry-After says when to look again."""
     job = parts.jobs.get(job_id)
@@ -43,15 +44,15 @@ def get_job(job_id: JobId, parts: Wired, response: Response) -> Job:
     return job
 
 
-@router.post("/jobs/{job_id}/cancel")
-@router.post("/merges/{job_id}/cancel")
+@router.post("/jobs/{job_id}/cancel", dependencies=[MERGE])
+@router.post("/merges/{job_id}/cancel", dependencies=[MERGE])
 def cancel_job(job_id: JobId, parts: Wired) -> Job:
     """Ask for the end of a job; a finished job is returned as it is."""
     return parts.jobs.cancel(job_id)
 
 
-@router.get("/jobs/{job_id}/events", response_model=JobEvents)
-@router.get("/merges/{job_id}/events", response_model=JobEvents)
+@router.get("/jobs/{job_id}/events", dependencies=[READ], response_model=JobEvents)
+@router.get("/merges/{job_id}/events", dependencies=[READ], response_model=JobEvents)
 async def job_events(
     job_id: JobId,
     request: Request,

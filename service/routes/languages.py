@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter
 
+from service.access.scopes import READ
 from service.contracts.language import LanguageProfile
 from service.contracts.problem import FieldProblem
 from service.errors import ProblemError
@@ -11,13 +12,13 @@ from service.parts import Wired
 router = APIRouter(prefix="/languages", tags=["generation"])
 
 
-@router.get("")
+@router.get("", dependencies=[READ])
 def languages(parts: Wired) -> list[LanguageProfile]:
     """Each profile's tag, name, instruction and default model."""
     return parts.profiles.all()
 
 
-@router.get("/{tag}")
+@router.get("/{tag}", dependencies=[READ])
 def language(tag: str, parts: Wired) -> LanguageProfile:
     """What requests in this language get: its own profile, that of fr for fr-CA, or a general one."""
     try:

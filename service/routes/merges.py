@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse
 from pydantic import Field, TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
+from service.access.scopes import MERGE, READ
 from service.contracts.job import Job, JobPage, JobPriority
 from service.contracts.merges import MergeList, MergeRequest, PlanList, Submitted, SubmittedList
 from service.contracts.model import Model
@@ -54,6 +55,7 @@ _RECIPE_BODY = {
         200: {"model": Model | PlanSummary | SubmittedList | PlanList},
         202: {"model": Job | SubmittedList},
     },
+    dependencies=[MERGE],
 )
 async def submit_merge(
     request: Request,
@@ -81,7 +83,7 @@ async def submit_merge(
     )
 
 
-@router.get("/merges")
+@router.get("/merges", dependencies=[READ])
 def list_merges(
     parts: Wired,
     chosen: Filtered,

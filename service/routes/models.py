@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 
+from service.access.scopes import ADMIN, MERGE, READ
 from service.contracts.job import Job
 from service.contracts.lineage import Lineage
 from service.contracts.model import (
@@ -34,7 +35,7 @@ from service.verification import verify
 router = APIRouter(tags=["models"])
 
 
-@router.post("/models", status_code=202, responses={202: {"model": Job}})
+@router.post("/models", dependencies=[MERGE], status_code=202, responses={202: {"model": Job}})
 def import_model(
     request: ImportRequest, parts: Wired, idempotency_key: IdempotencyKey = None
 ) -> JSONResponse:
@@ -64,7 +65,7 @@ def _import(request: ImportRequest, parts: Parts) -> JSONResponse:
     )
 
 
-@router.get("/models")
+@router.get("/models", dependencies=[READ])
 def list_models(
     parts: Wired,
     cursor: Annotated[str | None, Query(description="next_cursor of the page before")] = None,
@@ -87,13 +88,13 @@ def list_models(
     return ModelPage(items=page, next_cursor=page[-1].id if start + limit < len(found) else None)
 
 
-@router.get("/models/{reference}")
+@router.get("/models/{reference}", dependencies=[READ])
 def get_model(reference: str, parts: Wired) -> Model:
     """By id or alias."""
     return parts.registry.get(reference)
 
 
-@router.patch("/models/{reference}")
+@router.patch("/models/{reference}", dependencies=[MERGE])
 def change_model(reference: str, change: ModelChange, parts: Wired) -> Model:
     """Change its notes and tags; nothing else of a model ever changes."""
     model_id = parts.registry.resolve(reference)
@@ -101,7 +102,9 @@ def change_model(reference: str, change: ModelChange, parts: Wired) -> Model:
     return parts.registry.get(model_id)
 
 
-@router.delete("/models/{reference}", status_code=204, responses={409: {"model": Problem}})
+@router.delete(
+    "/models/{reference}", dependencies=[ADMIN], status_code=204, responses={409: {"model": Problem}}
+)
 def delete_model(
     reference: str, parts: Wired, force: Annotated[bool, Query(description="even if it is in use")] = False
 ) -> None:
@@ -109,7 +112,7 @@ def delete_model(
     remove(parts, parts.registry.resolve(reference), force)
 
 
-@router.get("/models/{reference}/lineage")
+@router.get("/models/{reference}/lineage", dependencies=[READ])
 def show_lineage(reference: str, parts: Wired) -> Lineage:
     """What it was made of and what was made of it, all the way up and down."""
     return lineage(parts.registry.models(), parts.registry.resolve(reference))
@@ -119,13 +122,14 @@ def show_lineage(reference: str, parts: Wired) -> Lineage:
     "/models/{reference}/materialize",
     status_code=202,
     responses={200: {"model": Model}, 202: {"model": Job}},
+    dependencies=[MERGE],
 )
 def materialize_model(reference: str, parts: Wired) -> JSONResponse:
     """Write a virtual model out, under its id: 202 with the job; 200 with the model if it is written."""
     return done_or_accepted(materialize(parts, reference))
 
 
-@router.post("/models/{reference}/verify")
+@router.post("/models/{reference}/verify", dependencies=[MERGE])
 def verify_model(reference: str, parts: Wired) -> Verification:
     """Read all its files through: if one is not as it was, the model is out of service from now on.
 
@@ -134,7 +138,7 @@ def verify_model(reference: str, parts: Wired) -> Verification:
     return verify(parts.registry, parts.registry.resolve(reference))
 
 
-@router.post("/models/{reference}/restore", responses={200: {"model": Model}})
+@router.post("/models/{reference}/restore", dependencies=[ADMIN], responses={200: {"model": Model}})
 def restore_model(reference: ModelId, parts: Wired) -> Model:
     """Bring a deleted model back from the trash, by its id; its aliases are not pointed at it again."""
     if not parts.store.restore(reference):

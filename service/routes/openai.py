@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.sse import EventSourceResponse
 
+from service.access.scopes import GENERATE, READ
 from service.addressing import address, address_body, context_of
 from service.contracts.model import Model
 from service.disconnect import while_connected
@@ -31,8 +32,8 @@ from service.routes.admitted import ADMITTED
 router = APIRouter(tags=["openai"])
 
 
-@router.get("/v1/models")
-@router.get("/models/{model}/v1/models")
+@router.get("/v1/models", dependencies=[READ])
+@router.get("/models/{model}/v1/models", dependencies=[READ])
 def list_models(parts: Wired, model: str | None = None) -> dict[str, Any]:
     """Every model that can be asked, under its id and each alias; without a pinned model the judges too."""
     models = [parts.registry.get(model)] if model else _ready(parts)
@@ -41,21 +42,21 @@ def list_models(parts: Wired, model: str | None = None) -> dict[str, Any]:
     return {"object": "list", "data": listed + judges}
 
 
-@router.get("/v1/models/{name}")
-@router.get("/models/{model}/v1/models/{name}")
+@router.get("/v1/models/{name}", dependencies=[READ])
+@router.get("/models/{model}/v1/models/{name}", dependencies=[READ])
 def retrieve_model(parts: Wired, name: str, model: str | None = None) -> dict[str, Any]:
     """What stands behind a name that requests may use, with a language or without."""
     return _card(parts, parts.registry.get(address(parts, model or name).model), name)
 
 
-@router.get("/v1/models/judge/{name}")
+@router.get("/v1/models/judge/{name}", dependencies=[READ])
 def retrieve_judge(parts: Wired, name: str) -> dict[str, Any]:
     """A judge, as it is listed."""
     return _judge_card(address(parts, PREFIX + name).model)
 
 
-@router.post("/v1/chat/completions", dependencies=[ADMITTED])
-@router.post("/models/{model}/v1/chat/completions", dependencies=[ADMITTED])
+@router.post("/v1/chat/completions", dependencies=[GENERATE, ADMITTED])
+@router.post("/models/{model}/v1/chat/completions", dependencies=[GENERATE, ADMITTED])
 async def chat_completions(request: Request, parts: Wired, model: str | None = None) -> Response:
     """As OpenAI's; `alias@fr` adds that language's instruction to a conversation without a system message."""
     body = await read_object(request)
@@ -66,8 +67,8 @@ async def chat_completions(request: Request, parts: Wired, model: str | None = N
     return await _forward(request, parts, found.model, "/v1/chat/completions", body, CHAT)
 
 
-@router.post("/v1/completions", dependencies=[ADMITTED])
-@router.post("/models/{model}/v1/completions", dependencies=[ADMITTED])
+@router.post("/v1/completions", dependencies=[GENERATE, ADMITTED])
+@router.post("/models/{model}/v1/completions", dependencies=[GENERATE, ADMITTED])
 async def completions(request: Request, parts: Wired, model: str | None = None) -> Response:
     """As OpenAI's legacy completions: text or token ids, one or a batch, are sent as they are."""
     body = await read_object(request)

@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
+from service.access.scopes import ADMIN
 from service.contracts.job import Job
 from service.contracts.problem import Problem
 from service.contracts.push import Push, PushRequest
@@ -17,6 +18,7 @@ router = APIRouter(tags=["models"])
 
 @router.post(
     "/models/{reference}/push",
+    dependencies=[ADMIN],
     status_code=202,
     responses={202: {"model": Job}, 403: {"model": Problem}, 409: {"model": Problem}},
 )

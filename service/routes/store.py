@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from service.access.scopes import ADMIN, READ
 from service.cleaning import clean
 from service.contracts.store import Garbage, Reindexed, StoreUsage
 from service.parts import Wired
@@ -12,7 +13,7 @@ from service.space import free_bytes
 router = APIRouter(prefix="/store", tags=["store"])
 
 
-@router.get("")
+@router.get("", dependencies=[READ])
 def usage(parts: Wired) -> StoreUsage:
     """How much room there is, and what is in the trash."""
     return StoreUsage(
@@ -24,13 +25,13 @@ def usage(parts: Wired) -> StoreUsage:
     )
 
 
-@router.post("/reindex")
+@router.post("/reindex", dependencies=[ADMIN])
 def reindex(parts: Wired) -> Reindexed:
     """Rebuild what Redis knows of models, aliases, notes and damage from the store."""
     return Reindexed(models=parts.registry.reindex(), aliases=len(parts.registry.aliases()))
 
 
-@router.post("/gc")
+@router.post("/gc", dependencies=[ADMIN])
 def collect_garbage(
     parts: Wired,
     dry_run: Annotated[bool, Query(description="only say what would be deleted")] = False,

@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
+from service.access.scopes import GENERATE
 from service.addressing import Addressed, address_body
 from service.disconnect import while_connected
 from service.errors import ProblemError
@@ -14,7 +15,7 @@ from service.parts import Parts, Wired
 from service.routes.admitted import ADMITTED
 from service.tokenizer import read_tokenizer_info, token_ids
 
-router = APIRouter(tags=["openai"], dependencies=[ADMITTED])
+router = APIRouter(tags=["openai"], dependencies=[GENERATE, ADMITTED])
 
 
 @router.post("/tokenize")
