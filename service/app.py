@@ -16,6 +16,8 @@ from service.parts import make_parts
 from service.routes import ROUTERS
 from service.settings import Settings
 from service.telemetry.middleware import Observed
+from service.telemetry.request_metrics import RequestMetrics
+from service.telemetry.service_metrics import ServiceMetrics
 
 _LAST_ANSWERS_SECONDS = 3.0
 """How long interrupted requests have to send their answers when the service stops."""
@@ -30,6 +32,8 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         parts = make_parts(settings)
         app.state.parts = parts
+        service_metrics = ServiceMetrics(parts.redis, parts.jobs, parts.store)
+        app.state.metrics.registry.register(service_metrics)
         await run_in_threadpool(parts.registry.reindex)
         yield
         await running.finished(_LAST_ANSWERS_SECONDS)
@@ -45,7 +49,8 @@ def create_app(settings: Settings) -> FastAPI:
     # The last one added is the first to see a request.
     app.add_middleware(Authentication, settings=settings, keys=keys)
     app.add_middleware(AnswerInterrupted, running=running)
-    app.add_middleware(Observed)
+    app.state.metrics = RequestMetrics()
+    app.add_middleware(Observed, metrics=app.state.metrics)
     install_error_handlers(app)
     for router in ROUTERS:
         app.include_router(router)

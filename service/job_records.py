@@ -15,6 +15,7 @@ from redis.client import Pipeline
 
 from service.connection import text
 from service.contracts.job import Job, JobEvent
+from service.telemetry.counts import count_job
 
 RECORD_SECONDS = 30 * 24 * 3600
 EVENTS_KEPT = 1000
@@ -70,6 +71,7 @@ class JobRecords:
             wanted = change(job)
             changed = job.model_copy(update=wanted.fields)
             self._write(pipe, changed, wanted)
+            count_job(pipe, job, changed)
             if changed.finished:
                 pipe.srem(_ACTIVE, job_id)
             return changed

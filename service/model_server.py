@@ -10,7 +10,7 @@ import aiohttp
 
 from service.contracts.problem import FieldProblem, json_pointer
 from service.errors import ProblemError
-from service.telemetry.request import outgoing_headers
+from service.telemetry.request import note_usage, outgoing_headers
 
 _TOO_LONG = ("maximum context length", "max_model_len", "longer than the maximum model length")
 _ABOUT_THE_REQUEST = {400, 413, 415, 422, 429, 501}
@@ -49,14 +49,21 @@ class ModelServer:
         """POST, or GET without a body. Raises ServerFailed, or ProblemError with what the server refused."""
         async with self._answer(route, body) as response:
             answer = _object(await response.read())
+        note_usage(answer.get("usage"))
         return answer | {"model": self._address.model} if "model" in answer else answer
 
     async def follow(self, route: str, body: dict[str, Any]) -> AsyncGenerator[str]:
         """The `data:` payloads of the server's event stream, without the closing [DONE]. Raises as ask()."""
-        async with self._answer(route, body | {"stream": True}) as response:
+        options = body.get("stream_options") or {}
+        counting = {"stream": True, "stream_options": options | {"include_usage": True}}
+        async with self._answer(route, body | counting) as response:
             async for line in _lines(response.content):
                 if line.startswith(b"data: ") and line != b"data: [DONE]":
-                    yield self._named(line.removeprefix(b"data: "))
+                    chunk = self._chunk(line.removeprefix(b"data: "))
+                    usage = chunk.get("usage") if not chunk.get("choices") else None
+                    note_usage(usage)
+                    if not usage or options.get("include_usage"):
+                        yield json.dumps(chunk)
 
     @asynccontextmanager
     async def _answer(self, route: str, body: dict[str, Any] | None) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -78,11 +85,11 @@ class ModelServer:
         except aiohttp.ClientError as error:
             raise _broke_off(error) from error
 
-    def _named(self, payload: bytes) -> str:
-        chunk = json.loads(payload)
+    def _chunk(self, payload: bytes) -> dict[str, Any]:
+        chunk: dict[str, Any] = json.loads(payload)
         if "error" in chunk:
             self._refuse(int(chunk["error"].get("code") or 500), payload)
-        return json.dumps(chunk | {"model": self._address.model})
+        return chunk | {"model": self._address.model}
 
     def _refuse(self, status: int, content: bytes, waits: str = "") -> NoReturn:
         """`waits` is the server's Retry-After."""

@@ -65,6 +65,8 @@ def check_sampling(body: dict[str, Any], found: Addressed) -> None:
     stop = body.get("stop")
     if stop == "" or (isinstance(stop, list) and "" in stop):
         raise _refused("a stop sequence must not be empty", "stop")
+    if not isinstance(body.get("stream_options"), dict | None):
+        raise _refused("must be an object", "stream_options")
     for name in ("max_tokens", "max_completion_tokens"):
         if isinstance(body.get(name), int):
             found.check_length(body[name], name)

@@ -35,12 +35,20 @@ def withdraw_serve_worker(redis: Any, name: str) -> None:
 def readiness(redis: "Redis") -> Readiness:
     """What the service can do right now, and what is missing."""
     try:
-        merge, generate = (_any(redis, workers) for workers in (_MERGE_WORKERS, _SERVE_WORKERS))
+        alive = alive_workers(redis)
     except RedisError as error:
         return Readiness(merge=False, generate=False, redis=False, detail=[f"Redis is away: {error}"])
+    merge, generate = alive["merge"] > 0, alive["serve"] > 0
     detail = [] if merge else ["no merge worker is running: start one with `polymerge worker merge`"]
     detail += [] if generate else ["no serve worker is running: start one with `polymerge worker engine`"]
     return Readiness(merge=merge, generate=generate, redis=True, detail=detail)
+
+
+def alive_workers(redis: "Redis") -> dict[str, int]:
+    """How many workers of each kind are alive."""
+    now = time.time()
+    kinds = {"merge": _MERGE_WORKERS, "serve": _SERVE_WORKERS}
+    return {kind: int(redis.zcount(workers, now, "+inf")) for kind, workers in kinds.items()}
 
 
 def _announce(redis: Any, workers: str, name: str, seconds: int) -> None:
@@ -49,7 +57,3 @@ def _announce(redis: Any, workers: str, name: str, seconds: int) -> None:
     redis.zremrangebyscore(workers, "-inf", now)
     redis.zadd(workers, {name: now + seconds})
     redis.expire(workers, seconds)
-
-
-def _any(redis: "Redis", workers: str) -> bool:
-    return redis.zcount(workers, time.time(), "+inf") > 0

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from redis import Redis
 
 from service.connection import text
 from service.contracts.engine import Engine, LoadFailure, ServeWorker
 from service.engines import keys
+from service.telemetry.counts import count_load, count_load_failure
 
 HEARTBEAT_SECONDS = 10
 _CLAIM_SECONDS = 10
@@ -70,6 +71,10 @@ class EngineBoard:
         """Whether this worker may load the model: no other one has just taken it on."""
         return bool(self._redis.set(keys.claim(model), worker, nx=True, ex=_CLAIM_SECONDS))
 
+    def loaded(self, how: Literal["start", "swap"], seconds: float) -> None:
+        """Count a load that succeeded."""
+        count_load(self._redis, how, seconds)
+
     def satisfied(self, model: str) -> None:
         """The model is loaded: whoever wants it can lease it now."""
         self._redis.zrem(keys.DEMAND, model)
@@ -84,6 +89,7 @@ class EngineBoard:
         self._redis.set(keys.load_error(model), reason, ex=_ERROR_SECONDS)
         self._redis.zrem(keys.DEMAND, model)
         self._redis.delete(keys.claim(model))
+        count_load_failure(self._redis)
 
     def leases(self, engine_id: str) -> int:
         """Requests running on the engine; those of a gateway that died have expired."""

@@ -9,6 +9,7 @@ from service.routes import (
     languages,
     merges,
     methods,
+    metrics,
     model_files,
     models,
     openai,
@@ -19,6 +20,7 @@ from service.routes import (
 
 _MODULES = (
     health,
+    metrics,
     methods,
     languages,
     models,

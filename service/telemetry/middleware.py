@@ -1,4 +1,4 @@
-"""Each request gets an id and, when it has been answered, a line in the log."""
+"""Each request gets an id and, when it has been answered, a line in the log and its place in the metrics."""
 
 import logging
 import time
@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import respond
 from service.telemetry.request import RequestNotes, begin
+from service.telemetry.request_metrics import RequestMetrics
 
 log = logging.getLogger("polymerge.requests")
 
@@ -20,8 +21,8 @@ _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 class Observed:
     """Middleware, outermost but for Starlette's own; it also answers what no handler has caught."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
+        self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -46,7 +47,14 @@ class Observed:
                 raise
             await respond(scope["path"], error)(scope, receive, identified)
         finally:
-            _log(scope, notes, status, time.perf_counter() - began)
+            self._tell(scope, notes, status, time.perf_counter() - began)
+
+    def _tell(self, scope: Scope, notes: RequestNotes, status: int | None, seconds: float) -> None:
+        # The route's template, never the path: what a client writes there is no business of ours.
+        route = getattr(scope.get("route"), "path", _UNMATCHED)
+        self._metrics.observe(scope["method"], route, status, seconds, notes)
+        if route not in _PROBES:
+            _log(scope, route, notes, status, seconds)
 
 
 def _sent_id(scope: Scope) -> str | None:
@@ -56,11 +64,7 @@ def _sent_id(scope: Scope) -> str | None:
     return None
 
 
-def _log(scope: Scope, notes: RequestNotes, status: int | None, seconds: float) -> None:
-    """The route's template, never the path: what a client writes there is no business of the log."""
-    route = getattr(scope.get("route"), "path", _UNMATCHED)
-    if route in _PROBES:
-        return
+def _log(scope: Scope, route: str, notes: RequestNotes, status: int | None, seconds: float) -> None:
     fields: dict[str, Any] = {
         "method": scope["method"],
         "route": route,
@@ -68,6 +72,8 @@ def _log(scope: Scope, notes: RequestNotes, status: int | None, seconds: float) 
         "ms": round(1000 * seconds, 1),
         "model": notes.model,
         "language": notes.language,
+        "tokens_in": notes.tokens_in or None,
+        "tokens_out": notes.tokens_out or None,
         "key": getattr(scope["state"].get("key"), "id", None),
     }
     log.info(

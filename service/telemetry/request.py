@@ -4,6 +4,7 @@ import re
 import secrets
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 _PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -17,6 +18,8 @@ class RequestNotes:
     """The id of the model that is asked."""
     language: str | None = None
     """The tag of the language profile that is used."""
+    tokens_in: int = 0
+    tokens_out: int = 0
 
 
 _current: ContextVar[RequestNotes | None] = ContextVar("polymerge_request", default=None)
@@ -50,3 +53,15 @@ def note_model(model: str, language: str | None) -> None:
     notes = _current.get()
     if notes:
         notes.model, notes.language = model, language
+
+
+def note_usage(usage: Any) -> None:
+    """Add the tokens of an answer, as OpenAI's API has them in `usage`; of something else, nothing."""
+    notes = _current.get()
+    if notes and isinstance(usage, dict):
+        notes.tokens_in += _count(usage.get("prompt_tokens"))
+        notes.tokens_out += _count(usage.get("completion_tokens"))
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and value > 0 else 0

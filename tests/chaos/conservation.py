@@ -33,7 +33,9 @@ _CANCELLED = 0.1
 _PAUSES = (0.1, 0.5, 2.0, 22.0)
 """Seconds; after the last, the job of a paused worker has been given to another one."""
 _PATIENCE = 400.0
-_LASTING = {"polymerge:jobs", "polymerge:models", "polymerge:aliases", "rq:workers", "rq:queues"}
+_LASTING = {
+    "polymerge:jobs", "polymerge:models", "polymerge:aliases", "polymerge:counts", "rq:workers", "rq:queues"
+}  # fmt: skip
 _LASTING_OF_THE_QUEUE = ("rq:queue:", "rq:workers:", "rq:finished:", "rq:failed:", "rq:wip:")
 """Keys without an expiry: indexes of what there is, and rq's sets of names."""
 

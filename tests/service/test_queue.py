@@ -210,5 +210,5 @@ def test_whatever_is_kept_of_a_job_expires(jobs: JobQueue, redis: "Redis") -> No
     jobs.finish(jobs.start(job.id, "w"), "succeeded")
 
     kept = [text(key) for key in redis.keys("polymerge:*")]
-    assert {key for key in kept if redis.ttl(key) < 0} == {"polymerge:jobs"}
-    assert len(kept) == 5
+    assert {key for key in kept if redis.ttl(key) < 0} == {"polymerge:jobs", "polymerge:counts"}
+    assert len(kept) == 6

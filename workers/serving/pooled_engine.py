@@ -114,6 +114,7 @@ class PooledEngine:
         if not self._stopping.is_set():
             seconds = round(time.monotonic() - began, 3)
             self._tell(start_seconds=seconds)
+            self._quietly(lambda: self._board.loaded("start", seconds))
             self._serve(model, seconds)
 
     def _swap(self, model: str) -> None:
@@ -143,6 +144,7 @@ class PooledEngine:
             seconds = round(time.monotonic() - began, 3)
             swaps = [*self.record.swap_seconds, seconds][-_SWAPS_SHOWN:]
             self._tell(swaps=self.record.swaps + 1, swap_seconds=swaps)
+            self._quietly(lambda: self._board.loaded("swap", seconds))
             self._serve(model, seconds)
 
     def _recover(self, model: str, error: EngineFailed) -> None:
