@@ -4,7 +4,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
-router = APIRouter(tags=["health"])
+from service.access.scopes import READ
+
+router = APIRouter(tags=["health"], dependencies=[READ])
 
 
 _TEXT = {"content": {"text/plain": {"schema": {"type": "string"}}}}
