@@ -7,7 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
 from service.contracts.problem import FieldProblem, Place
 from service.contracts.reference import Reference, split_reference
-from service.contracts.setting import Setting
+from service.contracts.setting import Setting, none_is_empty
 from service.contracts.tokenizer import Tokenizer
 
 MAX_MODELS = 64
@@ -20,11 +20,7 @@ def _parse_dtype(raw: object) -> object:
     return raw.removeprefix("torch.") if isinstance(raw, str) else raw
 
 
-def _none_is_empty(raw: object) -> object:
-    return {} if raw is None else raw
-
-
-Parameters = Annotated[dict[str, Setting], BeforeValidator(_none_is_empty)]
+Parameters = Annotated[dict[str, Setting], BeforeValidator(none_is_empty)]
 DType = Annotated[str, BeforeValidator(_parse_dtype), Field(pattern="^(float32|float16|bfloat16)$")]
 
 
@@ -55,6 +51,8 @@ class Slice(BaseModel):
     sources: tuple[SliceSource, ...] = Field(min_length=1, max_length=MAX_MODELS)
     base_model: Reference | None = None
     """Instead of the recipe's, for these layers."""
+    residual_weight: float | None = Field(default=None, exclude=True)
+    """Accepted for mergekit's sake; nothing reads it, neither here nor there."""
     parameters: Parameters = {}
 
 

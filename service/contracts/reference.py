@@ -6,15 +6,21 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 
 def _parse_reference(raw: object) -> object:
-    """mergekit's long form {model: {path: …}, lora: {path: …}} as the short one."""
+    """mergekit's long form {model: {path: …, revision: …}, lora: {path: …}} as the short one."""
     if not isinstance(raw, dict):
         return raw
-    parts = [raw[key] for key in ("model", "lora") if raw.get(key)]
-    if raw.keys() - {"model", "lora"} or not all(isinstance(part, dict) for part in parts):
+    given = {key: part for key, part in raw.items() if part is not None}
+    if given.keys() - {"model", "lora"} or not all(isinstance(part, dict) for part in given.values()):
         raise ValueError("a model is an id or alias, or one with an adapter over it: model+adapter")
-    if any(part.keys() != {"path"} for part in parts):
-        raise ValueError("a model, or an adapter, is written as {path: …} here")
-    return "+".join(str(part["path"]) for part in parts)
+    return "+".join(_short(given[key]) for key in ("model", "lora") if key in given)
+
+
+def _short(part: dict[str, object]) -> str:
+    """`path`, or `path@revision`."""
+    given = {key: value for key, value in part.items() if value is not None}
+    if "path" not in given or given.keys() - {"path", "revision"}:
+        raise ValueError("a model, or an adapter, is written as {path: …, revision: …} here")
+    return "@".join(str(given[key]) for key in ("path", "revision") if key in given)
 
 
 def _check_reference(reference: str) -> str:

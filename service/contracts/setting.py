@@ -22,6 +22,11 @@ class Condition(BaseModel):
     value: tuple[float, ...]
 
 
+def none_is_empty(raw: object) -> object:
+    """A mapping whose key is there and whose entries are not."""
+    return {} if raw is None else raw
+
+
 def parse_setting(raw: object) -> tuple[Condition, ...]:
     """Read a number, a gradient [n, …] or conditions [{filter, value}, …]. Raises ValueError."""
     if isinstance(raw, tuple) and all(isinstance(item, Condition) for item in raw):

@@ -2,9 +2,18 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_serializer,
+    model_validator,
+)
 
 from service.contracts.reference import Reference
+from service.contracts.setting import none_is_empty
 
 MAX_TOKENS = 4096
 Token = Annotated[str, Field(min_length=1, max_length=1024)]
@@ -69,7 +78,9 @@ class Tokenizer(BaseModel):
 
     source: Reference = "union"
     """`union`: the tokens of all models; `base`: of the base, or the first, model; else those of a model."""
-    tokens: Annotated[dict[Token, TokenEmbedding], Field(max_length=MAX_TOKENS)] = {}
+    tokens: Annotated[
+        dict[Token, TokenEmbedding], Field(max_length=MAX_TOKENS), BeforeValidator(none_is_empty)
+    ] = {}
     """They are added to the vocabulary if it lacks them."""
     pad_to_multiple_of: Annotated[int, Field(ge=1, le=65536)] | None = None
     """Of the rows of the embeddings."""

@@ -1,5 +1,8 @@
 """What can be wrong with a recipe whose keys and types are right, and needs no knowledge of the models."""
 
+from collections.abc import Collection
+from functools import cache
+
 from service.contracts.methods import METHODS
 from service.contracts.methods.spec import MethodSpec
 from service.contracts.problem import Place
@@ -96,11 +99,7 @@ def _shared_parameters(part: RecipeDocument | Module, spec: MethodSpec, place: P
 
 def _unknown(parameters: Parameters, spec: MethodSpec, place: Place) -> list[Finding]:
     known = parameter_names(spec.parameters) | parameter_names(spec.model_parameters)
-    return [
-        Finding((*place, name), f"unknown parameter '{name}': {nearest(name, known)}", ignorable=True)
-        for name in parameters
-        if name not in known
-    ]
+    return [_unread(name, known, spec, (*place, name)) for name in parameters if name not in known]
 
 
 def _misplaced(parameters: Parameters, spec: MethodSpec, place: Place) -> list[Finding]:
@@ -110,9 +109,23 @@ def _misplaced(parameters: Parameters, spec: MethodSpec, place: Place) -> list[F
     for name in parameters:
         if name in shared:
             detail = f"'{name}' holds for the whole merge: move it to the top-level parameters"
+            findings.append(Finding((*place, name), detail, ignorable=True))
         elif name not in own:
-            detail = f"unknown parameter '{name}': {nearest(name, own)}"
-        else:
-            continue
-        findings.append(Finding((*place, name), detail, ignorable=True))
+            findings.append(_unread(name, own, spec, (*place, name)))
     return findings
+
+
+def _unread(name: str, known: Collection[str], spec: MethodSpec, place: Place) -> Finding:
+    if name in _parameters_of_any_method():
+        return Finding(place, f"{spec.name} does not read '{name}': it changes nothing here", idle=True)
+    return Finding(place, f"unknown parameter '{name}': {nearest(name, known)}", ignorable=True)
+
+
+@cache
+def _parameters_of_any_method() -> frozenset[str]:
+    return frozenset(
+        name
+        for spec in METHODS.values()
+        for schema in (spec.parameters, spec.model_parameters)
+        for name in parameter_names(schema)
+    )

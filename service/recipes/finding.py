@@ -16,6 +16,8 @@ class Finding:
     detail: str
     ignorable: bool = False
     """A key that nobody reads: a lenient reader passes over it."""
+    idle: bool = False
+    """A key that another method reads: every reader passes over it, as mergekit does, but says so."""
 
     def problem(self, *prefix: str | int) -> FieldProblem:
         """As an answer tells it; `prefix` is the place of what was checked in all that was sent."""

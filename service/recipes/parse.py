@@ -46,7 +46,8 @@ _TOKENIZER_SCHEMAS: dict[int, type[BaseModel]] = {2: Tokenizer, 4: TokenEmbeddin
 def parse_recipe(text: str | bytes, *, lenient: bool = False) -> Recipe:
     """Parse and check everything that needs no knowledge of the models. Raises Refused.
 
-    A lenient reader, or a recipe that says `strict: false`, turns unknown keys into warnings.
+    A lenient reader, or a recipe that says `strict: false`, turns unknown keys into warnings. Parameters that
+    only other methods read are warnings always.
     """
     return validate_recipe(load_document(text), lenient=lenient)
 
@@ -90,7 +91,7 @@ def _read(
     warnings: list[FieldProblem] = []
     while True:
         document, findings = _examine(parsed, is_last)
-        serious = [finding for finding in findings if not (lenient and finding.ignorable)]
+        serious = [item for item in findings if not (item.idle or (lenient and item.ignorable))]
         if serious:
             raise Refused([finding.problem(*place) for finding in serious])
         if document is not None and not findings:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from service.contracts.methods import METHODS
 from service.recipes.digest import canonical
 from service.recipes.intermediates import in_order
 from service.recipes.parse import parse_recipe
@@ -157,9 +158,9 @@ def test_documents_may_refer_to_each_other_in_any_order() -> None:
 
 
 def test_mergekits_long_form_of_a_reference_is_taken() -> None:
-    path = {"model": {"path": "a"}, "lora": {"path": "l"}}
+    path = {"model": {"path": "a", "revision": "v1"}, "lora": {"path": "l"}, "override_architecture": None}
     recipe = parse_recipe(json.dumps(last() | {"models": [{"model": path, "parameters": {"weight": 1}}]}))
-    assert recipe.references() == ["a", "l"]
+    assert recipe.references() == ["a@v1", "l"]
     found = refusal(last() | {"models": [{"model": {"pth": "a"}}]})
     assert "a model is an id or alias" in found["/models/0/model"]
 
@@ -192,6 +193,22 @@ def test_leniency_turns_unknown_keys_into_warnings() -> None:
         assert canonical(recipe) == canonical(plain)
     listed = parse_recipe(json.dumps([named("x", "a", typo=1, strict=False), last("x")]))
     assert [warning.pointer for warning in listed.warnings] == ["/0/typo"]
+
+
+@pytest.mark.parametrize(
+    "method", ["slerp", "karcher", "model_stock", "sce", "arcee_fusion", "nearswap", "ram"]
+)
+def test_a_parameter_that_only_other_methods_read_is_passed_over_with_a_warning(method: str) -> None:
+    """mergekit's own recipes give every model a weight, whatever the method."""
+    models = [{"model": name, "parameters": {"weight": 0.5}} for name in ("a", "b")]
+    beside = {"base_model": "a" if METHODS[method].max_models else "base", "parameters": {"t": 0.5}}
+    recipe = parse_recipe(yaml.safe_dump({"merge_method": method, "models": models, **beside}))
+
+    plain = [{"model": item["model"]} for item in models]
+    assert recipe.canonical()["models"] == plain
+    told = {warning.pointer: warning.detail for warning in recipe.warnings}
+    assert told["/models/1/parameters/weight"] == f"{method} does not read 'weight': it changes nothing here"
+    assert ("/parameters/t" in told) == (method not in ("slerp", "nearswap"))
 
 
 @pytest.mark.parametrize(
