@@ -53,7 +53,8 @@ def make_parts(settings: Settings) -> Parts:
     )
 
 
-def _parts(request: Request) -> Parts:
+async def _parts(request: Request) -> Parts:
+    # Not a plain function: FastAPI would go through a thread for it.
     parts: Parts = request.app.state.parts
     return parts
 

@@ -40,7 +40,7 @@ class EngineBoard:
 
     def withdraw(self, engine_id: str) -> None:
         """The engine is gone for good."""
-        self._redis.delete(keys.record(engine_id), keys.leases(engine_id), keys.use(engine_id))
+        self._redis.delete(*(key(engine_id) for key in (keys.record, keys.leases, keys.running, keys.use)))
         self._redis.srem(keys.ENGINES, engine_id)
 
     def publish_worker(self, worker: ServeWorker) -> None:
@@ -92,7 +92,7 @@ class EngineBoard:
         count_load_failure(self._redis)
 
     def leases(self, engine_id: str) -> int:
-        """Requests running on the engine; those of a gateway that died have expired."""
+        """How many hold the engine; what a gateway that died held has expired."""
         name = keys.leases(engine_id)
         self._redis.zremrangebyscore(name, "-inf", time.time())
         return int(self._redis.zcard(name))

@@ -20,8 +20,13 @@ def record(engine_id: str) -> str:
 
 
 def leases(engine_id: str) -> str:
-    """Sorted set: leases by the time they expire."""
+    """Sorted set: leases of gateways by the time they expire."""
     return f"{record(engine_id)}:leases"
+
+
+def running(engine_id: str) -> str:
+    """Hash: how many requests each lease stands for; 1 where it is not said."""
+    return f"{record(engine_id)}:running"
 
 
 def use(engine_id: str) -> str:

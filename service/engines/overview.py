@@ -36,17 +36,19 @@ def _engines(redis: "Redis", ids: list[str], pins: set[str]) -> list[Engine]:
     with redis.pipeline(transaction=False) as pipe:
         for ident in ids:
             pipe.hget(keys.record(ident), "json")
-            pipe.zcount(keys.leases(ident), now, "+inf")
+            pipe.zrangebyscore(keys.leases(ident), now, "+inf")
+            pipe.hgetall(keys.running(ident))
             pipe.hgetall(keys.use(ident))
         answers = pipe.execute()
     found = []
-    for ident, raw, leases, use in zip(ids, answers[::3], answers[1::3], answers[2::3], strict=True):
+    columns = [answers[column::4] for column in range(4)]
+    for ident, raw, leases, running, use in zip(ids, *columns, strict=True):
         if raw is None:
             redis.srem(keys.ENGINES, ident)
             continue
         engine = Engine.model_validate_json(raw)
         seen = {
-            "leases": leases,
+            "leases": sum(int(running.get(lease, 1)) for lease in leases),
             "waiting": _waiting_requests(redis, engine.model) if engine.model else 0,
             "pinned": engine.model in pins,
         }

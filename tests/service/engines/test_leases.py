@@ -41,23 +41,66 @@ async def ask(router: EngineRouter) -> str:
         return lease.engine
 
 
+async def until_free(board: EngineBoard) -> None:
+    while board.leases("e_1"):
+        await asyncio.sleep(0.01)
+
+
 async def until_waiting(redis: "Redis", requests: int) -> None:
     while [item.requests for item in read_overview(redis).queue] != [requests]:
         await asyncio.sleep(0.01)
 
 
-def test_an_engine_is_held_while_a_request_runs(board: EngineBoard, redis_url: str) -> None:
+def test_an_engine_is_held_while_requests_run(board: EngineBoard, redis: "Redis", redis_url: str) -> None:
     board.publish(engine("ready"))
 
-    async def use(router: EngineRouter) -> tuple[int, int]:
-        async with router.lease(MODEL) as lease:
-            assert (lease.engine, lease.model) == ("e_1", MODEL)
-            one = board.leases("e_1")
-            async with router.lease(MODEL):
-                return one, board.leases("e_1")
+    async def use(router: EngineRouter) -> None:
+        async with router.lease(MODEL) as hold, router.lease(MODEL):
+            assert (hold.engine, hold.model) == ("e_1", MODEL)
+            assert board.leases("e_1")
+            while [item.leases for item in read_overview(redis).items] != [2]:
+                await asyncio.sleep(0.01)
+        await until_free(board)
 
-    assert route(redis_url, use) == (1, 2)
-    assert board.leases("e_1") == 0
+    route(redis_url, use)
+
+
+def test_an_engine_that_is_held_and_drains_takes_no_more_and_is_free_after_the_last_request(
+    board: EngineBoard, redis: "Redis", redis_url: str
+) -> None:
+    board.publish(engine("ready"))
+
+    async def use(router: EngineRouter) -> str:
+        async with router.lease(MODEL):
+            board.publish(engine("draining"))
+            late = asyncio.create_task(ask(router))
+            while (await asyncio.wait({late}, timeout=0.3))[0]:
+                # The gateway had not seen it yet.
+                late = asyncio.create_task(ask(router))
+            await until_waiting(redis, 1)
+            assert board.leases("e_1")
+        await until_free(board)
+        board.publish(engine("ready"))
+        return await late
+
+    assert route(redis_url, use) == "e_1"
+
+
+def test_no_request_joins_under_a_lease_that_may_run_out_before_it_is_sent(
+    board: EngineBoard, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.engines.holds._LOOK_SECONDS", 60.0)
+    monkeypatch.setattr("service.engines.holds._LEASE_SECONDS", 60.0)
+    monkeypatch.setattr("service.engines.holds._SAFE_SECONDS", 59.9)
+    board.publish(engine("ready"))
+
+    async def use(router: EngineRouter) -> int:
+        async with router.lease(MODEL):
+            await asyncio.sleep(0.2)
+            async with router.lease(MODEL):
+                return board.leases("e_1")
+
+    assert route(redis_url, use) == 2
 
 
 def test_a_request_that_fails_gives_its_engine_back(board: EngineBoard, redis_url: str) -> None:
@@ -185,6 +228,7 @@ def test_the_last_request_says_how_long_its_model_is_kept_until_another_model_co
         for keep_alive in (60.0, None, 0.0):
             async with router.lease(MODEL, keep_alive):
                 pass
+            await until_free(board)
             (found,) = read_overview(redis).items
             assert found.last_used_at is not None
             kept.append(found.keep_alive)
@@ -216,12 +260,12 @@ def test_workers_that_died_on_this_host_are_withdrawn_with_their_engines(
     assert [item.name for item in found.workers] == ["here:2", "there:1"]
 
 
-def test_a_lease_lasts_as_long_as_its_request_and_no_longer(
+def test_a_lease_is_renewed_while_its_requests_run_and_ends_with_them(
     board: EngineBoard, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also for the request that ends in the moment in which leases are renewed."""
-    monkeypatch.setattr("service.engines.router._RENEW_SECONDS", 0.002)
-    monkeypatch.setattr("service.engines.router._LEASE_SECONDS", 1.0)
+    """Also where one ends in the moment in which leases are renewed."""
+    for name, seconds in {"LOOK": 0.002, "RENEW": 0.002, "LINGER": 0.0, "SAFE": 0.0, "LEASE": 1.0}.items():
+        monkeypatch.setattr(f"service.engines.holds._{name}_SECONDS", seconds)
     board.publish(engine("ready"))
 
     async def use(router: EngineRouter) -> int:
@@ -232,7 +276,10 @@ def test_a_lease_lasts_as_long_as_its_request_and_no_longer(
         async with router.lease(MODEL):
             await asyncio.wait_for(asyncio.gather(*(request(0.0001 * i) for i in range(400))), 60)
             await asyncio.sleep(2)
-            return board.leases("e_1")
+            held = board.leases("e_1")
+        for _ in range(100):
+            await request(0.001)
+        await until_free(board)
+        return held
 
     assert route(redis_url, use) == 1
-    assert board.leases("e_1") == 0
