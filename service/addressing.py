@@ -1,9 +1,8 @@
 """What a request calls a model: an id, an alias, either with @ and a language, a bare @language, a judge."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
-
-from starlette.concurrency import run_in_threadpool
 
 from service.context import positions
 from service.contracts.language import LanguageProfile
@@ -14,6 +13,7 @@ from service.languages.profile import NotALanguage
 from service.parts import Parts
 from service.recipes.refusal import nearest
 from service.registry import UnknownModel
+from service.store import Store
 from service.telemetry.request import note_model
 
 
@@ -33,7 +33,7 @@ class Addressed:
             raise ProblemError(422, "context-length-exceeded", detail, errors=[problem])
 
 
-def address(parts: Parts, reference: str, language: str | None = None) -> Addressed:
+async def address(parts: Parts, reference: str, language: str | None = None) -> Addressed:
     """Resolve `alias@fr`; a language given beside it wins. Raises ProblemError at /model or /language."""
     name, _, tag = reference.partition("@")
     profile = profile_of(parts, tag, "/model") if tag else None
@@ -42,7 +42,7 @@ def address(parts: Parts, reference: str, language: str | None = None) -> Addres
     if name.startswith(PREFIX):
         found = Addressed(_judge(parts, name), profile, None)
     else:
-        model = _resolve(parts, name or _default(parts, profile))
+        model = await _resolve(parts, name or _default(parts, profile))
         found = Addressed(model, profile, context_of(parts, model))
     note_model(found.model, profile.tag if profile else None)
     return found
@@ -53,7 +53,7 @@ async def address_body(parts: Parts, pinned: str | None, body: dict[str, Any]) -
     reference = pinned or body.get("model") or ""
     if not isinstance(reference, str):
         raise _invalid("`model` must be an id or alias from GET /v1/models")
-    return await run_in_threadpool(address, parts, reference)
+    return await address(parts, reference)
 
 
 def profile_of(parts: Parts, tag: str, pointer: str) -> LanguageProfile:
@@ -68,9 +68,15 @@ def profile_of(parts: Parts, tag: str, pointer: str) -> LanguageProfile:
 def context_of(parts: Parts, model: str) -> int:
     """Tokens of the model's context in an engine of ours; a damaged model is found out when it is loaded."""
     try:
-        return min(parts.settings.max_model_len, positions(parts.store.path(model)))
+        return min(parts.settings.max_model_len, _positions(parts.store, model))
     except (OSError, ValueError):
         return parts.settings.max_model_len
+
+
+@lru_cache(maxsize=4096)
+def _positions(store: Store, model: str) -> int:
+    """Read once: a model may be written out meanwhile, but never changes."""
+    return positions(store.path(model))
 
 
 def _default(parts: Parts, profile: LanguageProfile | None) -> str:
@@ -80,9 +86,9 @@ def _default(parts: Parts, profile: LanguageProfile | None) -> str:
     return found
 
 
-def _resolve(parts: Parts, name: str) -> str:
+async def _resolve(parts: Parts, name: str) -> str:
     try:
-        return parts.registry.usable(name)
+        return await parts.usable.find(name)
     except UnknownModel as error:
         raise _unknown(str(error)) from None
 

@@ -2,11 +2,9 @@
 
 import json
 import sys
-from functools import lru_cache
 from pathlib import Path
 
 
-@lru_cache(maxsize=4096)
 def positions(folder: Path) -> int:
     """Positions that the model in `folder` was made for, by its config.json. Raises OSError, ValueError."""
     config = json.loads((folder / "config.json").read_text())

@@ -16,6 +16,7 @@ from service.queue import JobQueue
 from service.registry import Registry
 from service.settings import Settings
 from service.store import Store
+from service.usable_models import UsableModels
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Parts:
     redis: "redis.Redis"
     store: Store
     registry: Registry
+    usable: UsableModels
     jobs: JobQueue
     router: EngineRouter
     models: ModelAccess
@@ -39,12 +41,15 @@ class Parts:
 def make_parts(settings: Settings) -> Parts:
     connection = connect(settings.redis_url, GATEWAY_ATTEMPTS)
     store = Store(settings.store_root)
-    router = EngineRouter(connect_async(settings.redis_url), settings.generate_timeout_seconds)
+    asynchronous = connect_async(settings.redis_url)
+    registry = Registry(store, connection)
+    router = EngineRouter(asynchronous, settings.generate_timeout_seconds)
     return Parts(
         settings=settings,
         redis=connection,
         store=store,
-        registry=Registry(store, connection),
+        registry=registry,
+        usable=UsableModels(registry, asynchronous),
         jobs=JobQueue(connection, settings.max_queued_jobs),
         router=router,
         models=ModelAccess(router, read_judges(settings.judges), settings.generate_timeout_seconds),

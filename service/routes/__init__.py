@@ -19,6 +19,10 @@ from service.routes import (
 )
 
 _MODULES = (
+    # What is asked most is looked up first.
+    openai,
+    generate,
+    tokenizer,
     health,
     metrics,
     methods,
@@ -31,8 +35,5 @@ _MODULES = (
     jobs,
     engines,
     store,
-    generate,
-    openai,
-    tokenizer,
 )
 ROUTERS = [module.router for module in _MODULES]

@@ -10,7 +10,7 @@ from fastapi.sse import EventSourceResponse, format_sse_event
 from starlette.concurrency import run_in_threadpool
 
 from service.access.scopes import GENERATE
-from service.addressing import address, profile_of
+from service.addressing import Addressed, address, profile_of
 from service.contracts.generation import (
     Delta,
     Failure,
@@ -40,7 +40,8 @@ async def generate(asked: GenerateRequest, request: Request, parts: Wired) -> Re
     Output, or a Failure), and a GenerateSummary at last. With `stream` and `Accept: text/event-stream`:
     events `delta` (a Delta each) with the text as it comes, then `done` with the whole response.
     """
-    generation = await run_in_threadpool(_accept, parts, asked)
+    found = await address(parts, asked.model, asked.language)
+    generation = await run_in_threadpool(_accept, parts, asked, found)
     accepted = request.headers.get("accept", "")
     if asked.stream and _EVENTS in accepted:
         return EventSourceResponse(_events(generation.pieces()))
@@ -50,9 +51,8 @@ async def generate(asked: GenerateRequest, request: Request, parts: Wired) -> Re
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
-def _accept(parts: Parts, asked: GenerateRequest) -> Generation:
+def _accept(parts: Parts, asked: GenerateRequest, found: Addressed) -> Generation:
     """Raises ProblemError for what can be refused before a model is loaded."""
-    found = address(parts, asked.model, asked.language)
     found.check_length(asked.max_tokens)
     prompts = asks(asked, found.profile, partial(profile_of, parts))
     return Generation(parts.models, found.model, found.profile, prompts)

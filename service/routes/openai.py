@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.sse import EventSourceResponse
+from starlette.concurrency import run_in_threadpool
 
 from service.access.scopes import GENERATE, READ
 from service.addressing import address, address_body, context_of
@@ -44,15 +45,16 @@ def list_models(parts: Wired, model: str | None = None) -> dict[str, Any]:
 
 @router.get("/v1/models/{name}", dependencies=[READ])
 @router.get("/models/{model}/v1/models/{name}", dependencies=[READ])
-def retrieve_model(parts: Wired, name: str, model: str | None = None) -> dict[str, Any]:
+async def retrieve_model(parts: Wired, name: str, model: str | None = None) -> dict[str, Any]:
     """What stands behind a name that requests may use, with a language or without."""
-    return _card(parts, parts.registry.get(address(parts, model or name).model), name)
+    found = await address(parts, model or name)
+    return _card(parts, await run_in_threadpool(parts.registry.get, found.model), name)
 
 
 @router.get("/v1/models/judge/{name}", dependencies=[READ])
-def retrieve_judge(parts: Wired, name: str) -> dict[str, Any]:
+async def retrieve_judge(parts: Wired, name: str) -> dict[str, Any]:
     """A judge, as it is listed."""
-    return _judge_card(address(parts, PREFIX + name).model)
+    return _judge_card((await address(parts, PREFIX + name)).model)
 
 
 @router.post("/v1/chat/completions", dependencies=[GENERATE, ADMITTED])
