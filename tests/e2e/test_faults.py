@@ -42,7 +42,7 @@ def test_redis_can_die_while_the_service_runs(service: Running) -> None:
     assert {model.id for model in service.api.models.all()} == models
 
 
-def test_a_damaged_model_is_refused_and_the_engine_goes_on(service: Running) -> None:
+def test_a_damaged_model_is_refused_and_taken_out_of_service_and_the_engine_goes_on(service: Running) -> None:
     model = service.api.merge(
         {"merge_method": "linear", "models": [{"model": "general", "parameters": {"weight": 1}}]}
     )
@@ -51,6 +51,7 @@ def test_a_damaged_model_is_refused_and_the_engine_goes_on(service: Running) -> 
         file.truncate(1000)
     with pytest.raises(PolymergeError, match="damaged"):
         service.api.generate(model.id, "Hello", max_tokens=4)
+    assert service.api.models.get(model.id).state == "damaged"
     service.api.generate("mix15", "Hello", max_tokens=4)
 
 

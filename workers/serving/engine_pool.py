@@ -14,6 +14,7 @@ from service.contracts.engine import EnginePage, ServeWorker
 from service.engines.board import EngineBoard
 from service.engines.overview import read_overview
 from service.engines.schedule import Decision, Need, Refuse, Start, Stop, Swap, schedule
+from service.registry import Registry
 from service.settings import Settings
 from service.store import Store
 from workers.serving.heartbeat import Heartbeat
@@ -31,7 +32,7 @@ class EnginePool:
 
     def __init__(self, redis: "Redis", settings: Settings) -> None:
         self._redis, self._settings = redis, settings
-        self._store = Store(settings.store_root)
+        self._registry = Registry(Store(settings.store_root), redis)
         self._board = EngineBoard(redis)
         self._worker = ServeWorker(
             name=f"{socket.gethostname()}:{os.getpid()}",
@@ -39,7 +40,7 @@ class EnginePool:
             cores=len(os.sched_getaffinity(0)),
             keep_alive=settings.keep_alive,
         )
-        self._needs = Needs(self._store, settings, self._worker.memory_budget_bytes)
+        self._needs = Needs(self._registry.store, settings, self._worker.memory_budget_bytes)
         self._beat = Heartbeat(redis, self._worker)
         self._engines: dict[str, PooledEngine] = {}
         self._stopping = threading.Event()
@@ -88,7 +89,7 @@ class EnginePool:
             case Start(worker, model) if worker == self._worker.name:
                 if self._board.claim(model, worker):
                     engine = PooledEngine(
-                        self._board, self._beat, self._store, self._settings, self._stopping
+                        self._board, self._beat, self._registry, self._settings, self._stopping
                     )
                     self._engines[engine.id] = engine
                     engine.start(worker, model, needs[model])

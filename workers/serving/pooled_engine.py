@@ -13,9 +13,9 @@ from redis.exceptions import RedisError
 from service.contracts.engine import Engine
 from service.engines.board import EngineBoard
 from service.engines.schedule import Need
-from service.intact import check_contents, check_whole
+from service.intact import Damaged, check_contents, check_whole
+from service.registry import Registry
 from service.settings import Settings
-from service.store import Store
 from workers.serving.heartbeat import Heartbeat
 from workers.serving.memory import used
 from workers.serving.vllm_server import BrokenModel, EngineFailed, RefusedLoad, VllmServer, is_cpu_build
@@ -37,13 +37,14 @@ class PooledEngine:
         self,
         board: EngineBoard,
         beat: Heartbeat,
-        store: Store,
+        registry: Registry,
         settings: Settings,
         stopping: threading.Event,
     ) -> None:
         self.id = f"e_{secrets.token_hex(4)}"
         self.gone = False
-        self._board, self._beat, self._store, self._stopping = board, beat, store, stopping
+        self._board, self._beat, self._registry, self._stopping = board, beat, registry, stopping
+        self._store = registry.store
         self._server = VllmServer(settings, self.id)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=self.id)
         self._work: Future[None] | None = None
@@ -209,7 +210,16 @@ class PooledEngine:
 
     def _fail(self, model: str, error: Exception) -> None:
         log.error("%s can't load %s: %s", self.id, model, error)
+        if isinstance(error, Damaged):
+            self._take_out_of_service(error)
         self._quietly(lambda: self._board.failed(model, str(error)))
+
+    def _take_out_of_service(self, damage: Damaged) -> None:
+        """The model or, of a virtual one or an adapter, what it is made of."""
+        try:
+            self._quietly(lambda: self._registry.set_damage(damage.model_id, str(damage)))
+        except OSError as error:
+            log.error("the damage of %s can't be recorded: %s", damage.model_id, error)
 
     def _end(self) -> None:
         """The server and its record go."""
