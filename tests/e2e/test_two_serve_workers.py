@@ -51,8 +51,8 @@ def test_requests_go_to_the_worker_that_has_the_model_and_to_the_other_when_it_d
 
         for model in MODELS * 5:
             assert ask(model) == own[model]
-        for model, engine in engines(api).items():
-            assert (engine.pid, engine.swaps) == (before[model].pid, 0), "each model had an engine already"
+        for name, engine in engines(api).items():
+            assert (engine.pid, engine.swaps) == (before[name].pid, 0), "each model had an engine already"
 
         first, second = MODELS
         workers[worker_of(before[first])].send_signal(signal.SIGKILL)
