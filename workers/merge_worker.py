@@ -7,14 +7,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from redis import Redis
 from redis.exceptions import RedisError
 from rq import Queue, Worker
 from rq.job import Job as RqJob
 from rq.timeouts import JobTimeoutException
 
-# Its compiler takes longer to import than a small merge does; job processes have it from before their fork.
-import workers.merging.kernels  # noqa: F401
 from service.connection import connect
 from service.contracts.job import Job, JobError
 from service.intact import Damaged
@@ -28,6 +27,7 @@ from service.telemetry.logs import configure_logging
 from service.telemetry.request import begin
 from workers.import_job import run_import
 from workers.merge_job import LostSource, run_merge
+from workers.merging.difference import difference
 from workers.merging.engine import NotFinite
 from workers.merging.finished_shards import hand_on
 from workers.merging.model_folder import NoSpace
@@ -222,9 +222,16 @@ def make_worker(redis: "Redis") -> MergeWorker:
 def main() -> None:
     settings = Settings.from_environment()
     configure_logging(settings.log)
+    _set_up_compiler()
     log.info("taking jobs for the store %s", settings.store_root)
     # At INFO, rq tells of its maintenance every few seconds.
     make_worker(connect(settings.redis_url)).work(logging_level="WARNING")
+
+
+def _set_up_compiler() -> None:
+    """At its first use it takes as long as a small merge: job processes have it from before their fork."""
+    number = torch.zeros(1, 1, dtype=torch.bfloat16)
+    difference(number, number)
 
 
 if __name__ == "__main__":
