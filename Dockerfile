@@ -15,7 +15,7 @@ ENV POLYMERGE_DATA=/data PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1
 VOLUME /data
 
 FROM base AS gateway
-RUN --mount=type=secret,id=pip,target=/etc/pip.conf pip install ".[service]"
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf pip install ".[service,tracing]"
 USER polymerge
 ENV POLYMERGE_HOST=0.0.0.0
 EXPOSE 8000

@@ -18,6 +18,7 @@ from service.settings import Settings
 from service.telemetry.middleware import Observed
 from service.telemetry.request_metrics import RequestMetrics
 from service.telemetry.service_metrics import ServiceMetrics
+from service.telemetry.traces import make_tracer
 
 _LAST_ANSWERS_SECONDS = 3.0
 """How long interrupted requests have to send their answers when the service stops."""
@@ -27,6 +28,7 @@ def create_app(settings: Settings) -> FastAPI:
     """Raises BadKeyFile."""
     running = RunningRequests()
     keys = KeyRing(settings.keys_path)
+    tracer = make_tracer("gateway")
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -38,6 +40,8 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         await running.finished(_LAST_ANSWERS_SECONDS)
         await parts.close()
+        if tracer:
+            await run_in_threadpool(tracer.close)
 
     app = FastAPI(
         title="Polymerge",
@@ -50,7 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Authentication, settings=settings, keys=keys)
     app.add_middleware(AnswerInterrupted, running=running)
     app.state.metrics = RequestMetrics()
-    app.add_middleware(Observed, metrics=app.state.metrics)
+    app.add_middleware(Observed, metrics=app.state.metrics, tracer=tracer)
     install_error_handlers(app)
     for router in ROUTERS:
         app.include_router(router)

@@ -23,7 +23,7 @@ from service.connection import text
 from service.contracts.job import Job, JobError, JobEvent, JobKind, JobPriority, JobState, Progress
 from service.contracts.problem import FieldProblem
 from service.job_records import RECORD_SECONDS, Change, JobRecords, UnknownJob, record_key, transact
-from service.telemetry.request import current_request_id
+from service.telemetry.request import current_request_id, current_traceparent
 
 __all__ = ["QUEUE", "JobQueue", "QueueFull", "UnknownJob"]
 
@@ -84,6 +84,7 @@ class JobQueue:
             timeout_seconds=timeout,
             warnings=list(warnings),
             request_id=current_request_id(),
+            traceparent=current_traceparent(),
             created_at=datetime.now(UTC),
             request=request,
         )

@@ -25,6 +25,7 @@ from service.settings import Settings
 from service.store import Store
 from service.telemetry.logs import configure_logging
 from service.telemetry.request import begin
+from service.telemetry.traces import traced_job
 from workers.import_job import run_import
 from workers.merge_job import LostSource, run_merge
 from workers.merging.difference import difference
@@ -113,7 +114,9 @@ def run_job(job_id: str) -> None:
     log.info("%s %s begins, attempt %d", job.kind, job.id, job.attempt)
     staging = _stage(job, store)
     _sweep(queue, store)
-    ended = _attempt(job, staging, queue, store, settings, Registry(store, redis))
+    with traced_job(job) as attributes:
+        ended = _attempt(job, staging, queue, store, settings, Registry(store, redis))
+        attributes["polymerge.state"] = ended.state
     log.info("%s %s %s", ended.kind, ended.id, ended.state)
     store.discard(job.staging)
 

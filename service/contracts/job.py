@@ -56,6 +56,8 @@ class Job(BaseModel):
     cancel_requested: bool = False
     request_id: str | None = None
     """Of the request that made the job: gateway and worker write it into their logs."""
+    traceparent: str | None = None
+    """Of that request's span, below which the worker's has its place."""
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None

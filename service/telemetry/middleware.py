@@ -1,14 +1,18 @@
-"""Each request gets an id and, when it has been answered, a line in the log and its place in the metrics."""
+"""Each request gets an id; when it is over, a line in the log, its place in the metrics, and its span."""
 
 import logging
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import respond
 from service.telemetry.request import RequestNotes, begin
 from service.telemetry.request_metrics import RequestMetrics
+from service.telemetry.traces import Attributes
+
+if TYPE_CHECKING:
+    from service.telemetry.otlp import Tracer
 
 log = logging.getLogger("polymerge.requests")
 
@@ -21,15 +25,19 @@ _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 class Observed:
     """Middleware, outermost but for Starlette's own; it also answers what no handler has caught."""
 
-    def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
-        self._app, self._metrics = app, metrics
+    def __init__(self, app: ASGIApp, metrics: RequestMetrics, tracer: "Tracer | None") -> None:
+        self._app, self._metrics, self._tracer = app, metrics, tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        notes = begin(_sent_id(scope))
+        notes = begin(_sent(scope, _HEADER))
+        span = None
+        if self._tracer and scope["path"] not in _PROBES:
+            span = self._tracer.begin(_sent(scope, b"traceparent"))
+            notes.traceparent = span.traceparent
         scope.setdefault("state", {})["request_id"] = notes.id
         status: int | None = None
 
@@ -47,21 +55,34 @@ class Observed:
                 raise
             await respond(scope["path"], error)(scope, receive, identified)
         finally:
-            self._tell(scope, notes, status, time.perf_counter() - began)
+            # The route's template, never the path: what a client writes there is no business of ours.
+            route = getattr(scope.get("route"), "path", _UNMATCHED)
+            seconds = time.perf_counter() - began
+            self._metrics.observe(scope["method"], route, status, seconds, notes)
+            if route not in _PROBES:
+                _log(scope, route, notes, status, seconds)
+            if span:
+                failed = status is None or status >= 500
+                span.end(f"{scope['method']} {route}", _attributes(scope, route, notes, status), failed)
 
-    def _tell(self, scope: Scope, notes: RequestNotes, status: int | None, seconds: float) -> None:
-        # The route's template, never the path: what a client writes there is no business of ours.
-        route = getattr(scope.get("route"), "path", _UNMATCHED)
-        self._metrics.observe(scope["method"], route, status, seconds, notes)
-        if route not in _PROBES:
-            _log(scope, route, notes, status, seconds)
 
-
-def _sent_id(scope: Scope) -> str | None:
+def _sent(scope: Scope, header: bytes) -> str | None:
     for name, value in scope["headers"]:
-        if name == _HEADER:
+        if name == header:
             return str(value, "latin-1")
     return None
+
+
+def _attributes(scope: Scope, route: str, notes: RequestNotes, status: int | None) -> Attributes:
+    """Named as OpenTelemetry's conventions have it, where they have it."""
+    return {
+        "http.request.method": scope["method"],
+        "http.route": route,
+        "http.response.status_code": status or 0,
+        "polymerge.request_id": notes.id,
+        "polymerge.model": notes.model or "",
+        "polymerge.language": notes.language or "",
+    }
 
 
 def _log(scope: Scope, route: str, notes: RequestNotes, status: int | None, seconds: float) -> None:

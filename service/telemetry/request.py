@@ -14,6 +14,8 @@ class RequestNotes:
     """Filled in while the request is answered; never with what the client says or is told."""
 
     id: str
+    traceparent: str | None = None
+    """Of the request's span, as W3C's header has it; None where traces are not wanted."""
     model: str | None = None
     """The id of the model that is asked."""
     language: str | None = None
@@ -42,10 +44,16 @@ def current_request_id() -> str | None:
     return notes.id if notes else None
 
 
+def current_traceparent() -> str | None:
+    """None where traces are not wanted."""
+    notes = _current.get()
+    return notes.traceparent if notes else None
+
+
 def outgoing_headers() -> dict[str, str]:
     """What tells another server which request it is asked for."""
-    request_id = current_request_id()
-    return {"X-Request-ID": request_id} if request_id else {}
+    headers = {"X-Request-ID": current_request_id(), "traceparent": current_traceparent()}
+    return {name: value for name, value in headers.items() if value}
 
 
 def note_model(model: str, language: str | None) -> None:

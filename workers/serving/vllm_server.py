@@ -19,6 +19,7 @@ import httpx2
 from service.context import positions
 from service.engines.keys import SERVED_NAME
 from service.settings import Settings
+from service.telemetry.traces import otlp_endpoint
 from workers.serving.refusal import refusal_in
 from workers.serving.vllm_plugin import LAUNCHED_BY
 
@@ -183,6 +184,8 @@ class VllmServer:
             # Together they skip the warm-up, which takes longer than it ever saves on a CPU.
             options["--kv-cache-memory-bytes"] = str(self._settings.engine_memory_bytes)
             flags.append("--enforce-eager")
+        if endpoint := otlp_endpoint():
+            options["--otlp-traces-endpoint"] = f"{endpoint.rstrip('/')}/v1/traces"
         pairs = [word for pair in options.items() for word in pair]
         # The `vllm` command of the CPU build does not start: it looks for a distribution of that name.
         return [sys.executable, "-P", "-m", "vllm.entrypoints.openai.api_server", *pairs, *flags]
@@ -196,6 +199,8 @@ class VllmServer:
             "HF_HUB_OFFLINE": "1",
             "VLLM_NO_USAGE_STATS": "1",
             "DO_NOT_TRACK": "1",
+            # On its own vLLM takes gRPC.
+            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
         }
         if is_cpu_build():
             # The first request for log probabilities would compile for 20 s.

@@ -87,7 +87,8 @@ def test_requests_are_counted_by_route_model_and_language(gateway: Gateway) -> N
 def test_models_and_languages_without_number_make_a_bounded_number_of_series() -> None:
     metrics = RequestMetrics()
     for number in range(1000):
-        metrics.observe("POST", "/generate", 200, 1.0, RequestNotes("id", f"m_{number:016x}", "fr", 3, 5))
+        notes = RequestNotes("id", model=f"m_{number:016x}", language="fr", tokens_in=3, tokens_out=5)
+        metrics.observe("POST", "/generate", 200, 1.0, notes)
 
     counts = {
         sample.labels["model"]: sample.value
