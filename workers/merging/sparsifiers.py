@@ -9,6 +9,7 @@ from service.contracts.methods.parameters import OutlierModel, RankedModel, Spar
 from workers.merging.coins import coin, keep_at_random
 from workers.merging.inputs import Inputs, Tile
 from workers.merging.largest import largest
+from workers.merging.ranks import magnitude_ranks
 from workers.merging.task_vectors import Sparsifier
 
 
@@ -87,6 +88,5 @@ def _probabilities(vector: Tensor, model: RankedModel) -> Tensor:
     width = vector.shape[-1]
     if width == 1:
         return torch.full_like(vector, model.density)
-    ranks = vector.abs().argsort(dim=-1, stable=True).argsort(dim=-1)
     low, high = model.density - model.epsilon, model.density + model.epsilon
-    return ranks.float().mul_((high - low) / (width - 1)).add_(low)
+    return magnitude_ranks(vector).mul_((high - low) / (width - 1)).add_(low)
