@@ -8,6 +8,7 @@ from typing import Annotated, Never
 
 import typer
 
+from clients.commands.mergekit_options import MergekitCommand
 from clients.commands.options import MERGE, examples
 from clients.stack.start_error import StartError
 from service.contracts.local_merge import LocalMerge
@@ -16,7 +17,7 @@ _NEEDED = ("torch", "safetensors")
 
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel=MERGE, epilog=_EXAMPLES)(merge)
+    app.command(cls=MergekitCommand, rich_help_panel=MERGE, epilog=_EXAMPLES)(merge)
 
 
 _EXAMPLES = examples(
@@ -40,11 +41,13 @@ def merge(
         bool, typer.Option("--lenient", help="Warn of unknown keys, not refuse them.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the model that is in OUT.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show neither plan nor progress.")] = False,
 ) -> None:
     """Merge models of this machine or of the Hugging Face hub into a folder, as mergekit-yaml does.
 
     A recipe names local folders or hub ids; LoRA adapters too. OUT appears when it is whole. A merge that was
-    interrupted goes on from the files it had finished when the same command is given again.
+    interrupted goes on from the files it had finished when the same command is given again. mergekit-yaml's
+    options are understood as well.
     """
     asked = {
         "recipe": recipe,
@@ -55,6 +58,7 @@ def merge(
         "dry_run": dry_run,
         "lenient": lenient,
         "force": force,
+        "quiet": quiet,
     }
     _become(LocalMerge.model_validate(asked | ({"threads": threads} if threads else {})))
 

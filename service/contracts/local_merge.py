@@ -45,3 +45,5 @@ class LocalMerge(BaseModel):
     """Pass over unknown keys of the recipe, with a warning."""
     force: bool = False
     """Replace the model that is in `out`."""
+    quiet: bool = False
+    """Neither plan nor progress on standard error; warnings and errors all the same."""

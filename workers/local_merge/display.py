@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
 
@@ -16,19 +16,23 @@ if TYPE_CHECKING:
 _LINES = 10
 
 
-class Progress(Protocol):
-    """The Progress of a merge: called from several threads."""
+class Progress:
+    """The Progress of a merge, called from several threads; this one shows nothing."""
 
     def expect(self, total: int) -> None: ...
 
     def add(self, count: int) -> None: ...
 
-    def check(self) -> None: ...
+    def check(self) -> None:
+        """Ctrl-C stops the thread that waits for the others."""
 
 
 @contextmanager
-def showing(what: str) -> Iterator[Progress]:
-    """A display of bytes for `what`, such as "merging"."""
+def showing(what: str, quiet: bool) -> Iterator[Progress]:
+    """A display of bytes for `what`, such as "merging", or none."""
+    if quiet:
+        yield Progress()
+        return
     if not sys.stderr.isatty():
         yield _Lines(what)
         return
@@ -47,7 +51,7 @@ def showing(what: str) -> Iterator[Progress]:
         yield _Bar(bar, bar.add_task(what, total=None))
 
 
-class _Bar:
+class _Bar(Progress):
     def __init__(self, bar: "RichProgress", task: "TaskID") -> None:
         self._bar, self._task = bar, task
 
@@ -57,11 +61,8 @@ class _Bar:
     def add(self, count: int) -> None:
         self._bar.advance(self._task, count)
 
-    def check(self) -> None:
-        """Ctrl-C stops the thread that waits for the others."""
 
-
-class _Lines:
+class _Lines(Progress):
     """A line for each tenth of the bytes."""
 
     def __init__(self, what: str) -> None:
@@ -78,9 +79,6 @@ class _Lines:
             before, self._done = self._done, self._done + count
             if self._total and _LINES * before // self._total < _LINES * self._done // self._total:
                 self._print()
-
-    def check(self) -> None:
-        """Ctrl-C stops the thread that waits for the others."""
 
     def _print(self) -> None:
         rate = self._done / max(time.monotonic() - self._began, 1e-3)

@@ -39,7 +39,7 @@ def run(options: LocalMerge) -> None:
         _show_plan(document, models, out, options, Path(scratch) / "planned")
         if options.dry_run:
             return
-        with showing("reading sources") as progress:
+        with showing("reading sources", options.quiet) as progress:
             entries = digests({path.resolve() for path in files_of(models)}, progress, _import_torch)
         store = Store(Path(scratch) / "store")
         merge, ids = _accept(document, models, options, store, lambda path: entries[path.resolve()])
@@ -58,8 +58,10 @@ def _show_plan(
     merge, ids = _accept(document, models, options, Store(scratch), stamp)
     for warning in merge.recipe.warnings:
         print(f"Warning: {warning.pointer}: {warning.detail}", file=sys.stderr)
-    free = shutil.disk_usage(out.path.parent).free
-    print(plan_text(merge, models, ids, options, free), file=sys.stdout if options.dry_run else sys.stderr)
+    if options.dry_run or not options.quiet:
+        free = shutil.disk_usage(out.path.parent).free
+        text = plan_text(merge, models, ids, options, free)
+        print(text, file=sys.stdout if options.dry_run else sys.stderr)
 
 
 def _accept(
@@ -116,7 +118,7 @@ def _merge(
     try:
         computer = Computer(find_device(options.device), options.threads, options.shard_size)
         with out.staging() as folder, _keeping_finished(folder):
-            with showing(f"merging on {computer.device}") as progress:
+            with showing(f"merging on {computer.device}", options.quiet) as progress:
                 written = write_model(folder, what, computer, progress)
             out.publish()
     except (NoDevice, NoSpace, NotAsPlanned, NotFinite) as error:

@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from workers.merging.ranks import magnitude_ranks
 
-ENTRIES = st.sampled_from([0.0, -0.0, 1e-45, -0.5, 0.5, 1.0, -1.0, 3e38]) | st.floats(width=32, allow_nan=False)
+ENTRIES = st.sampled_from([0.0, -0.0, 1e-45, -0.5, 0.5, 1.0, -1.0, 3e38]) | st.floats(
+    width=32, allow_nan=False
+)
 
 
 def _table(width: int) -> "st.SearchStrategy[list[list[float]]]":
