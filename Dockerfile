@@ -15,7 +15,7 @@ ENV POLYMERGE_DATA=/data PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1
 VOLUME /data
 
 FROM base AS gateway
-RUN --mount=type=secret,id=pip,target=/etc/pip.conf pip install ".[service,tracing]"
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf pip install ".[service,s3,tracing]"
 USER polymerge
 ENV POLYMERGE_HOST=0.0.0.0
 EXPOSE 8000
@@ -29,7 +29,7 @@ ARG ENGINE=cpu
 RUN apt-get update && apt-get install --yes --no-install-recommends build-essential libnuma1 \
     && rm -rf /var/lib/apt/lists/*
 # The CPU build's torchvision, torchaudio and torchcodec expect CUDA and break `import transformers`.
-RUN --mount=type=secret,id=pip,target=/etc/pip.conf pip install ".[$ENGINE]" \
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf pip install ".[$ENGINE,s3]" \
     && if [ "$ENGINE" = cpu ]; then pip uninstall --yes torchvision torchaudio torchcodec; fi
 USER polymerge
 CMD ["python", "-m", "workers.merge_worker"]

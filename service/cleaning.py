@@ -16,7 +16,7 @@ def clean(store: Store, jobs: JobQueue, trash_older_than: float, dry_run: bool) 
     """Delete, or only list, what was put into the trash so many seconds ago and work that was abandoned."""
     items = []
     for name in _old_trash(store, trash_older_than):
-        items.append(GarbageItem(path=f"trash/{name}", size_bytes=folder_bytes(store.trash / name)))
+        items.append(GarbageItem(path=f"trash/{name}", size_bytes=store.trash_bytes(name)))
         if not dry_run:
             store.empty_trash(name)
     for path in _abandoned(store, jobs):
@@ -24,6 +24,10 @@ def clean(store: Store, jobs: JobQueue, trash_older_than: float, dry_run: bool) 
         items.append(GarbageItem(path=f"staging/{path.name}", size_bytes=size))
         if not dry_run:
             store.discard(path.name)
+    for orphan, size in list(store.orphans()):
+        items.append(GarbageItem(path=orphan, size_bytes=size))
+        if not dry_run:
+            store.reclaim(orphan)
     if not dry_run:
         _forget_annotations(store)
     return Garbage(dry_run=dry_run, items=items, size_bytes=sum(item.size_bytes for item in items))

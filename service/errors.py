@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from service.bucket.away import BucketAway
 from service.contracts.problem import FieldProblem, Problem, json_pointer
 from service.engines.router import NoEngine
 from service.queue import QueueFull, UnknownJob
@@ -76,6 +77,7 @@ _TITLES = {
     "idempotency-conflict": "The Idempotency-Key belongs to another request",
     "client-gone": "The client hung up",
     "redis-away": "Redis can't be reached",
+    "bucket-away": "The bucket with the models can't be reached",
     "stopping": "The service is stopping",
     "http-error": "The request can't be served",
 }
@@ -93,7 +95,7 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _answer)
     for kind in (
         ProblemError, Refused, UnknownModel, DamagedModel, UnknownJob, QueueFull, NoEngine, RedisError,
-        RequestValidationError, HTTPException, ClientDisconnect,
+        BucketAway, RequestValidationError, HTTPException, ClientDisconnect,
     ):  # fmt: skip
         app.add_exception_handler(kind, _answer)
 
@@ -141,6 +143,8 @@ def explain(error: Exception) -> ProblemError:
             return ProblemError(429, "overloaded", str(error), retry_after=_QUEUE_RETRY_SECONDS)
         case NoEngine():
             return ProblemError(503, "no-engine", str(error), retry_after=15)
+        case BucketAway():
+            return ProblemError(503, "bucket-away", str(error), retry_after=15)
         case RedisError():
             return ProblemError(503, "redis-away", f"Redis can't be reached: {error}", retry_after=5)
         case HTTPException():

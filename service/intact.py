@@ -6,10 +6,14 @@ A reload that breaks off halfway leaves the engine without weights, so that what
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from service.contracts.model import Manifest
 from service.sources.files import hash_file
-from service.store import Store
+from service.watching import UNWATCHED, Watching
+
+if TYPE_CHECKING:
+    from service.store import Store
 
 Check = Callable[[Manifest, Path], None]
 
@@ -22,19 +26,31 @@ class Damaged(ValueError):
         self.model_id = model_id
 
 
-def check_whole(store: Store, model_id: str, check: Check) -> None:
-    """`check` the model and all that it is made of: an adapter's base, a virtual model's sources.
+def check_whole(store: "Store", model_id: str, check: Check, watch: Watching = UNWATCHED) -> None:
+    """Have the model and all that it is made of here (an adapter's base, a virtual model's sources).
 
     Raises Damaged, naming the first file that is missing or is not as it was, or ValueError: no such model.
+    `watch` is told of bytes that are brought here.
     """
     try:
-        manifest = store.manifest(model_id)
+        manifest = _check_one(store, model_id, check, watch)
     except FileNotFoundError:
         raise ValueError(f"model {model_id} is gone from the store") from None
-    check(manifest, store.path(model_id))
     parts = manifest.sources if manifest.virtual else [manifest.base] if manifest.base else []
     for part in parts:
-        check_whole(store, part, check)
+        check_whole(store, part, check, watch)
+
+
+def _check_one(store: "Store", model_id: str, check: Check, watch: Watching) -> Manifest:
+    folder = store.fetch(model_id, watch)
+    manifest = store.manifest(model_id)
+    try:
+        check(manifest, folder)
+    except Damaged:
+        if not store.drop_copy(model_id):
+            raise
+        check(manifest, store.fetch(model_id, watch))
+    return manifest
 
 
 def check_sizes(manifest: Manifest, folder: Path) -> None:

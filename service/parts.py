@@ -12,6 +12,7 @@ from service.engines.router import EngineRouter
 from service.judges import read_judges
 from service.languages.profile import Profiles
 from service.model_access import ModelAccess
+from service.open_store import open_store
 from service.queue import JobQueue
 from service.registry import Registry
 from service.settings import Settings
@@ -40,7 +41,7 @@ class Parts:
 
 def make_parts(settings: Settings) -> Parts:
     connection = connect(settings.redis_url, GATEWAY_ATTEMPTS)
-    store = Store(settings.store_root)
+    store = open_store(settings)
     asynchronous = connect_async(settings.redis_url)
     registry = Registry(store, connection)
     router = EngineRouter(asynchronous, settings.generate_timeout_seconds)

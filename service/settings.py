@@ -25,8 +25,8 @@ class Settings(BaseModel):
     """Models, logs and the embedded Redis live here."""
     sources: Path | None = None
     """Root of what POST /models may import; `data`/sources when unset."""
-    store: Path | None = None
-    """The model store, which may be shared with other hosts; `data`/store when unset."""
+    store: str | None = None
+    """The model store: a folder, or s3://BUCKET/PREFIX, with copies in `data`/store. Unset: `data`/store."""
     store_quota_bytes: int | None = Field(default=None, ge=0)
     """What models, trash and work under way may take."""
     free_floor_bytes: int = Field(default=1024**3, ge=0)
@@ -82,7 +82,11 @@ class Settings(BaseModel):
 
     @property
     def store_root(self) -> Path:
-        return self.store or self.data / "store"
+        return self.data / "store" if self.store is None or self.store_bucket else Path(self.store)
+
+    @property
+    def store_bucket(self) -> str | None:
+        return self.store if self.store and self.store.startswith("s3://") else None
 
     @property
     def keys_path(self) -> Path:
@@ -97,5 +101,6 @@ class Settings(BaseModel):
             if (value := environment.get("REDIS_URL" if name == "redis_url" else f"POLYMERGE_{name.upper()}"))
         }
         settings = cls.model_validate(values)
-        store = settings.store.resolve() if settings.store else None
+        folder = settings.store is not None and settings.store_bucket is None
+        store = str(settings.store_root.resolve()) if folder else settings.store
         return settings.model_copy(update={"data": settings.data.resolve(), "store": store})

@@ -21,16 +21,21 @@ from pathlib import Path
 
 from service.annotations import Annotations
 from service.contracts.model import Manifest
+from service.intact import read_through
 from service.small_files import FilesInFolder, sync
+from service.watching import UNWATCHED, Watching
 
 MANIFEST = "manifest.json"
-_STAMP = "%Y%m%dT%H%M%S%f"
+STAMP = "%Y%m%dT%H%M%S%f"
 
 log = logging.getLogger("polymerge.store")
 
 
 class Store:
-    """Paths are built from validated ids and aliases only."""
+    """Paths are built from validated ids and aliases only.
+
+    The folder is all there is of this one; service/bucket has one whose folder holds copies.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -59,7 +64,7 @@ class Store:
         path = self.staging(work)
         path.unlink(missing_ok=True) if path.is_file() else shutil.rmtree(path, ignore_errors=True)
 
-    def commit(self, staging: Path, manifest: Manifest) -> Path:
+    def commit(self, staging: Path, manifest: Manifest, watch: Watching = UNWATCHED) -> Path:
         """Publish `staging` under the manifest's id; if that model exists, the new copy is dropped.
 
         A damaged one is replaced.
@@ -89,6 +94,25 @@ class Store:
         if not self.written(model_id) and (self._virtual / model_id / MANIFEST).is_file():
             return self._virtual / model_id
         return self._models / model_id
+
+    def fetch(self, model_id: str, watch: Watching = UNWATCHED) -> Path:
+        """The model's folder with all its files, for who maps them: brought here if they are elsewhere.
+
+        Raises FileNotFoundError.
+        """
+        return self.path(model_id)
+
+    def file(self, model_id: str, name: str) -> Path:
+        """One of the model's files, brought here if it is elsewhere."""
+        return self.path(model_id) / name
+
+    def drop_copy(self, model_id: str) -> bool:
+        """Have the next fetch() bring the model anew; False where nothing but the folder has it."""
+        return False
+
+    def audit(self, manifest: Manifest) -> None:
+        """Read all that is kept of the model through. Raises Damaged, OSError."""
+        read_through(manifest, self.path(manifest.id))
 
     def has(self, model_id: str) -> bool:
         """Whether the model is there, written or virtual."""
@@ -135,11 +159,23 @@ class Store:
         return sorted(folder.name for folder in self.trash.iterdir())
 
     def trashed_at(self, name: str) -> datetime:
-        return datetime.strptime(name.split(".")[0], _STAMP).replace(tzinfo=UTC)
+        return datetime.strptime(name.split(".")[0], STAMP).replace(tzinfo=UTC)
+
+    def trash_bytes(self, name: str) -> int:
+        """What empty_trash() frees."""
+        return folder_bytes(self.trash / name)
 
     def empty_trash(self, name: str) -> None:
         """Delete for good what trashed() lists under this name."""
         shutil.rmtree(self.trash / name, ignore_errors=True)
+
+    def orphans(self) -> Iterator[tuple[str, int]]:
+        """Paths and sizes of what is kept and belongs to no model. In a folder nothing is kept but models."""
+        return iter(())
+
+    def reclaim(self, path: str) -> None:
+        """Delete what orphans() lists under this path."""
+        raise FileNotFoundError(path)
 
     def used_bytes(self) -> int:
         """On disk, by models, trash and work under way. Files that models share count for each."""
@@ -148,7 +184,7 @@ class Store:
 
     def _move_to_trash(self, folder: Path) -> None:
         if folder.exists():
-            stamp = datetime.now(UTC).strftime(_STAMP)
+            stamp = datetime.now(UTC).strftime(STAMP)
             folder.rename(self.trash / f"{stamp}.{folder.parent.name}.{folder.name}")
             sync(folder.parent)
 

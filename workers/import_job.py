@@ -40,7 +40,7 @@ def run_import(job: Job, staging: Path, store: Store, settings: Settings, watch:
         raise NoSpace(missing)
     staged = stage_source(request, settings.sources_root, base, base_folder, staging, progress)
     manifest = _describe(request, base, staged)
-    store.commit(staging, manifest)
+    store.commit(staging, manifest, watch)
     registered = store.manifest(manifest.id)
     if _labels(registered) != _labels(manifest):
         raise refuse(

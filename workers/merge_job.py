@@ -39,23 +39,23 @@ def run_merge(job: Job, staging: Path, store: Store, settings: Settings, watch: 
     target = model_id(recipe, seed)
     if store.sound(target):
         return store.manifest(target)
+    _check_sources(recipe, store, watch)
     manifests = {ref: store.manifest(ref) for ref in recipe.references()}
     plan = plan_stored(recipe, store, seed)
-    _check_sources(recipe, store)
     if missing := shortage(store, settings, plan.bytes_written - folder_bytes(staging)):
         raise NoSpace(missing)
     computer = Computer(find_device(settings.device), settings.merge_threads, settings.shard_bytes)
     written = write_model(staging, stored_merge(recipe, plan, store), computer, watch)
     files = _digests(staging, written.files, watch)
     manifest = _describe(target, job, recipe, plan, manifests, files, computer.device, written.remarks)
-    store.commit(staging, manifest)
+    store.commit(staging, manifest, watch)
     return store.manifest(target)
 
 
-def _check_sources(recipe: Recipe, store: Store) -> None:
+def _check_sources(recipe: Recipe, store: Store, watch: Watch) -> None:
     try:
         for ref in recipe.references():
-            check_whole(store, ref, check_sizes)
+            check_whole(store, ref, check_sizes, watch)
     except Damaged:
         raise
     except ValueError as error:

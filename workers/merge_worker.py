@@ -14,10 +14,12 @@ from rq import Queue, Worker
 from rq.job import Job as RqJob
 from rq.timeouts import JobTimeoutException
 
+from service.bucket.away import BucketAway
 from service.connection import connect
 from service.contracts.job import Job, JobError
 from service.intact import Damaged
-from service.queue import QUEUE, JobQueue, UnknownJob
+from service.open_store import open_store
+from service.queue import MAX_ATTEMPTS, QUEUE, JobQueue, UnknownJob
 from service.readiness import announce_merge_worker, withdraw_merge_worker
 from service.recipes.refusal import Refused
 from service.registry import Registry
@@ -100,13 +102,13 @@ class MergeWorker(Worker):
 def run_job(job_id: str) -> None:
     """What rq runs, in the job's own process: one attempt at a job of ours.
 
-    Raises RedisError, after which rq tries again, from what this attempt has finished; whatever else goes
-    wrong is the job's end.
+    Raises RedisError or BucketAway, after which rq tries again, from what this attempt has finished;
+    whatever else goes wrong is the job's end.
     """
     die_with_parent(_worker_pid)
     settings = Settings.from_environment()
     redis = connect(settings.redis_url)
-    queue, store = JobQueue(redis), Store(settings.store_root)
+    queue, store = JobQueue(redis), open_store(settings)
     job = queue.start(job_id, _worker_name())
     if job.finished:
         return
@@ -144,6 +146,10 @@ def _attempt(
         return queue.finish(job, "cancelled")
     except RedisError:
         raise
+    except BucketAway as error:
+        if job.attempt < MAX_ATTEMPTS:
+            raise
+        return queue.finish(job, "failed", error=_explain(error))
     except Damaged as error:
         registry.set_damage(error.model_id, str(error))
         return queue.finish(job, "failed", error=_explain(error))
@@ -218,7 +224,7 @@ def make_worker(redis: "Redis") -> MergeWorker:
         worker_ttl=20,
         log_job_description=False,
     )
-    worker.store = Store(Settings.from_environment().store_root)
+    worker.store = open_store(Settings.from_environment())
     return worker
 
 
@@ -226,7 +232,7 @@ def main() -> None:
     settings = Settings.from_environment()
     configure_logging(settings.log)
     _set_up_compiler()
-    log.info("taking jobs for the store %s", settings.store_root)
+    log.info("taking jobs for the store %s", settings.store_bucket or settings.store_root)
     # At INFO, rq tells of its maintenance every few seconds.
     make_worker(connect(settings.redis_url)).work(logging_level="WARNING")
 

@@ -30,7 +30,7 @@ def run_push(job: Job, store: Store, settings: Settings, watch: Watch) -> str:
         raise PushFailed("this worker does not push: that takes POLYMERGE_HUB_PUSH=1 and a token in HF_TOKEN")
     if not store.written(push.model):
         raise PushFailed(f"model {push.model} is gone from the store")
-    manifest, folder = store.manifest(push.model), store.path(push.model)
+    folder, manifest = store.fetch(push.model, watch), store.manifest(push.model)
     paths = [folder / name for name in (*manifest.files, MANIFEST)]
 
     def sent(size: int) -> None:

@@ -101,7 +101,7 @@ class Connection:
     @contextmanager
     def download(self, path: str) -> Iterator[Iterator[bytes]]:
         """The body, piece by piece. Raises ProblemError, Unreachable."""
-        with self._explaining(), self._client.stream("GET", path) as answer:
+        with self._explaining(), self._client.stream("GET", path, timeout=LONG) as answer:
             if answer.is_error:
                 raise ProblemError(read_problem(answer.status_code, answer.read().decode(errors="replace")))
             yield answer.iter_bytes()

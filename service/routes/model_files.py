@@ -25,7 +25,7 @@ def get_file(reference: str, name: str, parts: Wired) -> FileResponse:
     if name not in manifest.files:
         raise ProblemError(404, "http-error", f"model {manifest.id} has no file '{name}'")
     return FileResponse(
-        parts.store.path(manifest.id) / name,
+        parts.store.file(manifest.id, name),
         media_type="application/octet-stream",
         headers={"ETag": f'"{manifest.files[name].sha256}"'},
     )

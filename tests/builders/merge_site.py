@@ -34,9 +34,9 @@ _EXPERTS = 3
 class MergeSite:
     """Close it: it ends every process that it started."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, store: Store | None = None) -> None:
         self.data = data
-        self.store = Store(data / "store")
+        self.store = store or Store(data / "store")
         self.redis = RedisServer(data / "redis")
         client = connect(self.redis.url)
         self.jobs = JobQueue(client)

@@ -1,10 +1,6 @@
 """A process that is killed anywhere while it publishes a model leaves the whole model or none."""
 
-import os
-import signal
-import sys
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from redis import Redis
@@ -15,6 +11,7 @@ from service.intact import read_through
 from service.registry import Registry
 from service.sources.files import hash_file
 from service.store import Store
+from tests.builders.killed import dies_at
 from tests.service.test_store import MODEL, manifest
 
 _PUBLISHING = {module.__file__ for module in (annotations, registry, small_files, store)}
@@ -69,28 +66,4 @@ def described(files: dict[str, Any]) -> Manifest:
 
 def _publish_and_die(root: Path, redis_url: str, line: int) -> bool:
     """_publish() in a process that kills itself before the given line of ours; False when there are fewer."""
-    child = os.fork()
-    if child == 0:
-        try:
-            sys.settrace(_killer(line))
-            _publish(root, redis_url)
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status)
-
-
-def _killer(line: int) -> Any:
-    count = 0
-
-    def trace(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal count
-        if frame.f_code.co_filename not in _PUBLISHING:
-            return None
-        if event == "line":
-            count += 1
-            if count == line:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return trace
-
-    return trace
+    return dies_at(line, _PUBLISHING, lambda: _publish(root, redis_url))

@@ -14,9 +14,9 @@ from service.contracts.engine import EnginePage, ServeWorker
 from service.engines.board import EngineBoard
 from service.engines.overview import read_overview
 from service.engines.schedule import Decision, Need, Refuse, Start, Stop, Swap, schedule
+from service.open_store import open_store
 from service.registry import Registry
 from service.settings import Settings
-from service.store import Store
 from workers.serving.heartbeat import Heartbeat
 from workers.serving.memory import budget
 from workers.serving.needs import Needs
@@ -32,7 +32,7 @@ class EnginePool:
 
     def __init__(self, redis: "Redis", settings: Settings) -> None:
         self._redis, self._settings = redis, settings
-        self._registry = Registry(Store(settings.store_root), redis)
+        self._registry = Registry(open_store(settings), redis)
         self._board = EngineBoard(redis)
         self._worker = ServeWorker(
             name=f"{socket.gethostname()}:{os.getpid()}",
