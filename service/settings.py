@@ -20,7 +20,8 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    redis_url: str = "redis://127.0.0.1:6379/0"
+    redis_url: str = Field(default="redis://127.0.0.1:6379/0", repr=False)
+    """REDIS_URL, or the content of the file REDIS_URL_FILE, which keeps a password out of the environment."""
     data: Path = Path(".polymerge")
     """Models, logs and the embedded Redis live here."""
     sources: Path | None = None
@@ -94,12 +95,14 @@ class Settings(BaseModel):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """Raises pydantic's ValidationError, which names the variable's field, on a bad value."""
+        """Raises pydantic's ValidationError, which names the variable's field, on a bad value; OSError."""
         values = {
             name: value
             for name in cls.model_fields
             if (value := environment.get("REDIS_URL" if name == "redis_url" else f"POLYMERGE_{name.upper()}"))
         }
+        if file := environment.get("REDIS_URL_FILE"):
+            values["redis_url"] = Path(file).read_text().strip()
         settings = cls.model_validate(values)
         folder = settings.store is not None and settings.store_bucket is None
         store = str(settings.store_root.resolve()) if folder else settings.store
