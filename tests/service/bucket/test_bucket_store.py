@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from service.bucket.away import BucketAway
-from service.bucket.copies import blob
+from service.bucket.blobs import blob
 from service.bucket.objects import Objects
 from service.bucket.store import BucketStore
 from service.contracts.model import Manifest
@@ -156,7 +156,7 @@ def test_bytes_that_changed_in_the_bucket_are_found_and_a_new_import_mends_them(
 ) -> None:
     here, there = host("here"), host("there")
     described = commit(here)
-    objects.put(blob(described.files[WEIGHTS].sha256), b"weightz")
+    objects.put(blob(described.files[WEIGHTS]), b"weightz")
 
     damage = find_damage(there, MODEL)
     assert damage == f"model {MODEL} is damaged: {WEIGHTS} has other bytes in the bucket than it had"
@@ -218,6 +218,17 @@ def test_the_trash_of_one_host_is_that_of_all(host: Host) -> None:
     check_contents(described, there.fetch(MODEL))
 
 
+def test_a_model_that_was_deleted_and_made_again_elsewhere_replaces_the_copy(host: Host) -> None:
+    here, there = host("here"), host("there")
+    commit(here, b"weights")
+    there.fetch(MODEL)
+    here.remove(MODEL)
+    commit(here, b"weightz")
+
+    assert (there.fetch(MODEL) / WEIGHTS).read_bytes() == b"weightz"
+    assert there.manifest(MODEL) == here.manifest(MODEL)
+
+
 def test_only_old_files_that_no_model_has_are_orphans(host: Host) -> None:
     here = host("here")
     shared, own = commit(here, b"shared"), commit(here, b"own", OTHER)
@@ -229,7 +240,7 @@ def test_only_old_files_that_no_model_has_are_orphans(host: Host) -> None:
     here.empty_trash(trashed)
 
     assert list(here.orphans()) == []
-    orphan = blob(own.files[WEIGHTS].sha256)
+    orphan = blob(own.files[WEIGHTS])
     assert list(eager.orphans()) == [(orphan, 3)]
     eager.reclaim(orphan)
     assert list(eager.orphans()) == []
