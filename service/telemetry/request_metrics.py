@@ -7,6 +7,7 @@ from service.telemetry.request import RequestNotes
 _PAIRS = 200
 """So many pairs of model and language are told apart, that many series bounded; later ones are `other`."""
 _OTHER = ("other", "other")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 """Seconds: from a listing to a generation that waits for its model."""
 
@@ -44,6 +45,8 @@ class RequestMetrics:
     ) -> None:
         """A request is over; `status` is None when it had no answer."""
         pair = self._pair(notes)
+        # Clients may send any word.
+        method = method if method in _METHODS else "other"
         self._requests.labels(method, route, str(status or "none")).inc()
         self._seconds.labels(route, *pair).observe(seconds)
         if notes.tokens_in or notes.tokens_out:

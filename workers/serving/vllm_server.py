@@ -201,6 +201,7 @@ class VllmServer:
             "DO_NOT_TRACK": "1",
             # On its own vLLM takes gRPC.
             "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
+            "OTEL_SERVICE_NAME": "polymerge-engine",
         }
         if is_cpu_build():
             # The first request for log probabilities would compile for 20 s.

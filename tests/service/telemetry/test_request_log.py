@@ -1,14 +1,20 @@
 """A request's id and its line in the log, through gateway, queue, worker and the servers that are asked."""
 
 import json
+import logging
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from fastapi.testclient import TestClient
 from redis import Redis
 
+from service.app import create_app
+from service.settings import Settings
+from service.telemetry.logs import JsonLine
 from tests.builders.gateway_process import running_gateway
 from tests.builders.merge_site import MergeSite, until
 from tests.service.test_judges import judges_file
@@ -111,3 +117,29 @@ def test_a_job_carries_the_id_of_its_request_into_the_worker_s_log(
     assert job["request_id"] == "merge-17"
     begins, ends = [line for line in lines(read(capfd, job["id"], 2)) if job["id"] in line["message"]]
     assert begins["request_id"] == ends["request_id"] == "merge-17"
+
+
+def test_a_request_that_broke_the_gateway_is_found_in_the_log_by_its_id(
+    redis_url: str, tmp_path: Path
+) -> None:
+    def broken() -> None:
+        raise RuntimeError("nobody has thought of this")
+
+    app = create_app(Settings(redis_url=redis_url, data=tmp_path))
+    app.add_api_route("/broken", broken)
+    written = StringIO()
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(JsonLine())
+    logger = logging.getLogger("polymerge.gateway")
+    logger.addHandler(handler)
+    try:
+        with TestClient(app) as client:
+            answer = client.get("/broken", headers={"X-Request-ID": "abc"})
+    finally:
+        logger.removeHandler(handler)
+
+    assert (answer.status_code, answer.headers["x-request-id"]) == (500, "abc")
+    assert "nobody has thought of this" not in answer.text
+    (error,) = lines(written.getvalue())
+    assert (error["level"], error["request_id"]) == ("ERROR", "abc")
+    assert "nobody has thought of this" in error["exception"]

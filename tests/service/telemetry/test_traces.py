@@ -36,6 +36,9 @@ class Collector:
                 self.send_response(200)
                 self.end_headers()
 
+            def log_message(self, *_: object) -> None:
+                """Silence."""
+
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Receive)
         self._serving = Thread(target=self._server.serve_forever)
         self._serving.start()
