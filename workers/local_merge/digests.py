@@ -24,7 +24,7 @@ def stamp(path: Path) -> FileEntry:
 
 
 def digests(
-    paths: Iterable[Path], progress: Progress, meanwhile: Callable[[], None]
+    paths: Iterable[Path], progress: Progress, meanwhile: Callable[[], object]
 ) -> dict[Path, FileEntry]:
     """Of each file. Those that must be read are read by other threads while `meanwhile` runs in this one."""
     files = set(paths)

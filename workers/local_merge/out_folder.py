@@ -20,10 +20,15 @@ class OutFolder:
         self._staging = self.path.with_name(f".{self.path.name}.merging")
         self._replaced = self.path.with_name(f".{self.path.name}.replaced")
 
+    @property
+    def above(self) -> Path:
+        """The nearest of the folders above it that is there; the others will be made."""
+        return next(parent for parent in self.path.parents if parent.exists())
+
     def check(self, sources: Iterable[Path]) -> None:
         """Raises Unusable when something is in the way."""
-        if not self.path.parent.is_dir():
-            raise Unusable(f"{self.path}: there is no folder {self.path.parent} to put it in")
+        if not self.above.is_dir():
+            raise Unusable(f"{self.path}: {self.above} is no folder")
         if self.path.exists() and not self.path.is_dir():
             raise Unusable(f"{self.path} is a file; OUT is a folder")
         for source in sources:
@@ -41,7 +46,7 @@ class OutFolder:
     @contextmanager
     def staging(self) -> Iterator[Path]:
         """The folder to work in, this process's alone. Raises Unusable while another merge is in it."""
-        self._staging.mkdir(exist_ok=True)
+        self._staging.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._staging, os.O_RDONLY)
         try:
             if not _lock(descriptor) or not self._staging.exists():

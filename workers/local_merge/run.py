@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -40,7 +41,8 @@ def run(options: LocalMerge) -> None:
         if options.dry_run:
             return
         with showing("reading sources", options.quiet) as progress:
-            entries = digests({path.resolve() for path in files_of(models)}, progress, _import_torch)
+            files = {path.resolve() for path in files_of(models)}
+            entries = digests(files, progress, partial(_find_device, options.device))
         store = Store(Path(scratch) / "store")
         merge, ids = _accept(document, models, options, store, lambda path: entries[path.resolve()])
         _merge(merge, store, _names(models, ids, store), text.decode(), out, options)
@@ -59,7 +61,7 @@ def _show_plan(
     for warning in merge.recipe.warnings:
         print(f"Warning: {warning.pointer}: {warning.detail}", file=sys.stderr)
     if options.dry_run or not options.quiet:
-        free = shutil.disk_usage(out.path.parent).free
+        free = shutil.disk_usage(out.above).free
         text = plan_text(merge, models, ids, options, free)
         print(text, file=sys.stdout if options.dry_run else sys.stderr)
 
@@ -94,9 +96,14 @@ def _names(models: Mapping[str, LocalModel], ids: Mapping[str, str], store: Stor
     return names
 
 
-def _import_torch() -> None:
-    """What takes longest of all that a small merge does."""
-    import torch  # noqa: F401
+def _find_device(wanted: str) -> str:
+    """Raises Unusable. Imports torch, which takes longest of all that a small merge does."""
+    from workers.merging.model_folder import NoDevice, find_device
+
+    try:
+        return find_device(wanted)
+    except NoDevice as error:
+        raise Unusable(str(error)) from None
 
 
 def _merge(
@@ -104,24 +111,17 @@ def _merge(
 ) -> None:
     # Not before a recipe that can't work has been refused.
     from workers.merging.engine import NotFinite
-    from workers.merging.model_folder import (
-        Computer,
-        NoDevice,
-        NoSpace,
-        NotAsPlanned,
-        find_device,
-        write_model,
-    )
+    from workers.merging.model_folder import Computer, NoSpace, NotAsPlanned, write_model
     from workers.stored_merge import stored_merge
 
     what = stored_merge(merge.recipe, merge.plan, store, names, text)
     try:
-        computer = Computer(find_device(options.device), options.threads, options.shard_size)
+        computer = Computer(_find_device(options.device), options.threads, options.shard_size)
         with out.staging() as folder, _keeping_finished(folder):
             with showing(f"merging on {computer.device}", options.quiet) as progress:
                 written = write_model(folder, what, computer, progress)
             out.publish()
-    except (NoDevice, NoSpace, NotAsPlanned, NotFinite) as error:
+    except (NoSpace, NotAsPlanned, NotFinite) as error:
         raise Unusable(str(error)) from None
     for tensor, remark in written.remarks.items():
         print(f"{tensor}: {remark}", file=sys.stderr)

@@ -100,11 +100,11 @@ def test_a_lenient_merge_warns_of_unknown_keys_and_an_adapter_may_stand_behind_i
 
 def test_mergekits_command_lines_work(place: Path) -> None:
     options = "--no-cuda -j 2 --random-seed 3 --out-shard-size=1B --copy-tokenizer --lazy-unpickle --quiet"
-    done = _run(place, "recipe.yaml", "drop-in", *options.split(), "--write-threads", "2", "-v")
+    done = _run(place, "recipe.yaml", "new/drop-in", *options.split(), "--write-threads", "2", "-v")
 
     assert (done.returncode, done.stderr) == (0, "")
-    torch.testing.assert_close(load_file(place / "drop-in" / "model.safetensors"), _wanted(place))
-    assert "--seed 3" in (place / "drop-in" / "README.md").read_text()
+    torch.testing.assert_close(load_file(place / "new" / "drop-in" / "model.safetensors"), _wanted(place))
+    assert "--seed 3" in (place / "new" / "drop-in" / "README.md").read_text()
 
     refused = _run(place, "recipe.yaml", "other", "--unsafe-truncate-embeddings")
     assert refused.returncode == 2
