@@ -1,6 +1,7 @@
 """Objects of a bucket, by S3's API: whole, if they are new, in parts, as streams."""
 
 import base64
+import logging
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,8 @@ class Objects:
 
     def __init__(self, address: str) -> None:
         """`address` is s3://BUCKET/PREFIX; credentials, region and endpoint are found where AWS has them."""
+        # At INFO, it tells every process where it has found credentials and endpoint.
+        logging.getLogger("botocore").setLevel(logging.WARNING)
         self.address = address
         parts = urlsplit(address)
         self._bucket, prefix = parts.netloc, parts.path.strip("/")
