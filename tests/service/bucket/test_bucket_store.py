@@ -151,6 +151,24 @@ def test_parts_of_a_killed_upload_are_given_up_and_the_next_try_is_whole(
     here.audit(described)
 
 
+def test_a_copy_whose_making_was_killed_is_made_by_the_next_process(host: Host, objects: Objects) -> None:
+    described = commit(host("here"), os.urandom(LARGE))
+    child = os.fork()
+    if child == 0:
+        try:
+            BucketStore(host("there").root, Objects(objects.address)).fetch(MODEL, Killer())
+        finally:
+            os._exit(0)
+    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    there = host("there")
+    assert len(there.staged()) == 1
+
+    check_contents(described, there.fetch(MODEL))
+
+    assert there.staged() == []
+    assert {path.name for path in there.path(MODEL).iterdir()} == {"config.json", WEIGHTS, "manifest.json"}
+
+
 def test_bytes_that_changed_in_the_bucket_are_found_and_a_new_import_mends_them(
     host: Host, objects: Objects
 ) -> None:
