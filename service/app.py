@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service.access.authentication import Authentication
 from service.access.key_ring import KeyRing
+from service.access.limits import KeyLimits
 from service.contracts.problem import Problem
 from service.errors import install_error_handlers
 from service.interruption import AnswerInterrupted, RunningRequests
@@ -51,6 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
         responses={"4XX": {"model": Problem}, "5XX": {"model": Problem}},
     )
     # The last one added is the first to see a request.
+    app.add_middleware(KeyLimits)
     app.add_middleware(Authentication, settings=settings, keys=keys)
     app.add_middleware(AnswerInterrupted, running=running)
     app.state.metrics = RequestMetrics()

@@ -6,6 +6,7 @@ from typing import Annotated
 import redis
 from fastapi import Depends, Request
 
+from service.access.rates import Rates
 from service.admission import Admission
 from service.connection import GATEWAY_ATTEMPTS, connect, connect_async
 from service.engines.router import EngineRouter
@@ -31,6 +32,7 @@ class Parts:
     router: EngineRouter
     models: ModelAccess
     admission: Admission
+    rates: Rates
     profiles: Profiles
 
     async def close(self) -> None:
@@ -55,6 +57,7 @@ def make_parts(settings: Settings) -> Parts:
         router=router,
         models=ModelAccess(router, read_judges(settings.judges), settings.generate_timeout_seconds),
         admission=Admission(settings.max_requests, settings.retry_after_seconds),
+        rates=Rates(asynchronous),
         profiles=Profiles(settings.languages),
     )
 

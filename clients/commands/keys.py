@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
 @keys.command(
     epilog=examples(
         "export POLYMERGE_API_KEY=$(polymerge keys create me --scopes admin)",
-        "polymerge keys create harness --scopes read,generate",
+        "polymerge keys create harness --scopes read,generate --per-minute 600 --at-once 16",
         "polymerge keys create guest --scopes read --days 7",
     )
 )
@@ -48,6 +48,8 @@ def create(
     scopes: Annotated[
         str, typer.Option(help=f"What it may do, with commas between: {', '.join(SCOPES)} (all of it).")
     ],
+    per_minute: Annotated[int | None, typer.Option(help="Requests a minute, at most.", min=1)] = None,
+    at_once: Annotated[int | None, typer.Option(help="Requests at a time, at most.", min=1)] = None,
     days: Annotated[int | None, typer.Option(help="How long it is valid.", min=1, max=36500)] = None,
     data: Data = DEFAULT_DATA,
     file: File = None,
@@ -57,6 +59,8 @@ def create(
         file or data / "keys.json",
         name,
         _SCOPES.validate_python([scope.strip() for scope in scopes.split(",")]),
+        requests_per_minute=per_minute,
+        concurrent_requests=at_once,
         lifetime=timedelta(days=days) if days else None,
     )
     print(secret)
@@ -77,12 +81,14 @@ def list_keys(as_json: AsJson = False, data: Data = DEFAULT_DATA, file: File = N
             key.id,
             key.name,
             _scopes(key),
+            str(key.requests_per_minute or ""),
+            str(key.concurrent_requests or ""),
             when(key.created_at),
             _state(key),
         )
         for key in found
     ]
-    print_table(("id", "name", "scopes", "made", "state"), rows)
+    print_table(("id", "name", "scopes", "a minute", "at once", "made", "state"), rows)
 
 
 @keys.command(epilog=examples("polymerge keys revoke harness"))
