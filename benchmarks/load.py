@@ -3,11 +3,13 @@
     .venv/bin/python benchmarks/load.py --seconds 300
 
 Starts the service on the demo's model in a folder (--folder, kept for the next run). Every client sends its
-next request when it has the answer to the last. Ends with 1 if an answer was an error of the server, or lost.
+next request when it has the answer to the last; readers may pause before that (--pause). Ends with 1 if an
+answer was an error of the server, or lost.
 """
 
 import argparse
 import asyncio
+import random
 import sys
 import time
 from collections import Counter, defaultdict
@@ -72,6 +74,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--readers", type=int, default=200)
     parser.add_argument("--askers", type=int, default=64)
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds between a reader's requests")
     return parser.parse_args()
 
 
@@ -81,18 +84,24 @@ async def load(url: str, gateway: psutil.Process, arguments: argparse.Namespace)
     timeout = aiohttp.ClientTimeout(total=600)
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(url, connector=connector, timeout=timeout) as session:
-        readers = [_reader(session, number, until, findings) for number in range(arguments.readers)]
+        pause = arguments.pause
+        readers = [_reader(session, number, until, pause, findings) for number in range(arguments.readers)]
         askers = [_asker(session, number, until, findings) for number in range(arguments.askers)]
         await asyncio.gather(_watch(gateway, until, findings), *readers, *askers)
     return findings
 
 
-async def _reader(session: aiohttp.ClientSession, number: int, until: float, findings: Findings) -> None:
+async def _reader(
+    session: aiohttp.ClientSession, number: int, until: float, pause: float, findings: Findings
+) -> None:
+    # So that they don't all come at once.
+    await asyncio.sleep(random.random() * pause)
     turn = number % len(READS)
     for path in cycle(READS[turn:] + READS[:turn]):
         if time.monotonic() > until:
             return
         await _time(f"GET {path.replace(BASE, '{id}')}", _get(session, path), findings)
+        await asyncio.sleep(pause)
 
 
 async def _asker(session: aiohttp.ClientSession, number: int, until: float, findings: Findings) -> None:

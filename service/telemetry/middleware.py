@@ -57,13 +57,17 @@ class Observed:
         finally:
             # The route's template, never the path: what a client writes there is no business of ours.
             route = getattr(scope.get("route"), "path", _UNMATCHED)
-            seconds = time.perf_counter() - began
-            self._metrics.observe(scope["method"], route, status, seconds, notes)
-            if route not in _PROBES:
-                _log(scope, route, notes, status, seconds)
+            self._tell(scope, route, notes, status, time.perf_counter() - began)
             if span:
                 failed = status is None or status >= 500
                 span.end(f"{scope['method']} {route}", _attributes(scope, route, notes, status), failed)
+
+    def _tell(
+        self, scope: Scope, route: str, notes: RequestNotes, status: int | None, seconds: float
+    ) -> None:
+        self._metrics.observe(scope["method"], route, status, seconds, notes)
+        if route not in _PROBES:
+            _log(scope, route, notes, status, seconds)
 
 
 def _sent(scope: Scope, header: bytes) -> str | None:
