@@ -9,7 +9,7 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
-from clients.commands import asking, demo, engines, keys, local_merge, merging, models, registry, run
+from clients.commands import asking, audit, demo, engines, keys, local_merge, merging, models, registry, run
 from clients.keys import KeysError
 from clients.sdk.errors import PolymergeError
 from clients.sources import SourceError
@@ -58,7 +58,7 @@ def _options(
     """Without a command there is only the version to ask for; the help is the application's."""
 
 
-for _group in (run, demo, local_merge, merging, models, registry, asking, engines, keys):
+for _group in (run, demo, local_merge, merging, models, registry, asking, engines, keys, audit):
     _group.register(app)
 
 

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
+from service.access.audit import Audited, AuditLog
 from service.access.authentication import Authentication
 from service.access.key_ring import KeyRing
 from service.access.limits import KeyLimits
@@ -29,6 +30,7 @@ def create_app(settings: Settings) -> FastAPI:
     """Raises BadKeyFile."""
     running = RunningRequests()
     keys = KeyRing(settings.keys_path)
+    audit = AuditLog(settings.data / "audit.jsonl")
     tracer = make_tracer("gateway")
 
     @asynccontextmanager
@@ -41,6 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         await running.finished(_LAST_ANSWERS_SECONDS)
         await parts.close()
+        audit.close()
         if tracer:
             await run_in_threadpool(tracer.close)
 
@@ -52,6 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
         responses={"4XX": {"model": Problem}, "5XX": {"model": Problem}},
     )
     # The last one added is the first to see a request.
+    app.add_middleware(Audited, audit=audit)
     app.add_middleware(KeyLimits)
     app.add_middleware(Authentication, settings=settings, keys=keys)
     app.add_middleware(AnswerInterrupted, running=running)

@@ -48,7 +48,7 @@ class KeyFile(BaseModel):
 
 
 class AuditEntry(BaseModel):
-    """One request that changed something, or was not allowed to."""
+    """One request for a change, whatever became of it. Nothing of its body, query or headers is kept."""
 
     time: AwareDatetime
     request_id: str | None
@@ -57,7 +57,8 @@ class AuditEntry(BaseModel):
     key_name: KeyName | None
     method: str
     path: str
-    status: int
+    status: int | None
+    """None: interrupted before its answer began."""
     concerns: list[str]
     """Ids of the jobs and models in the answer."""
     address: str | None
