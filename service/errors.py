@@ -73,6 +73,7 @@ _TITLES = {
     "overloaded": "The service is full",
     "invalid-api-key": "A valid API key is needed",
     "missing-scope": "The API key does not allow this",
+    "foreign-origin": "Not from this page",
     "rate-limited": "The API key is used too much",
     "idempotency-conflict": "The Idempotency-Key belongs to another request",
     "client-gone": "The client hung up",

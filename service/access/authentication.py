@@ -4,7 +4,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.access.key_ring import KeyRing
-from service.access.policy import keys_required
+from service.access.policy import check_origin, keys_required
 from service.contracts.access import ApiKey
 from service.errors import ProblemError, respond
 from service.settings import Settings
@@ -21,18 +21,20 @@ class Authentication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            key = None
-            if scope["path"] not in OPEN_PATHS and keys_required(self._settings, self._keys):
-                try:
-                    key = self._identify(Headers(scope=scope).get("authorization"))
-                except ProblemError as problem:
-                    await respond(scope["path"], problem)(scope, receive, send)
-                    return
+            try:
+                key = None if scope["path"] in OPEN_PATHS else self._identify(Headers(scope=scope))
+            except ProblemError as problem:
+                await respond(scope["path"], problem)(scope, receive, send)
+                return
             scope.setdefault("state", {})["key"] = key
         await self._app(scope, receive, send)
 
-    def _identify(self, authorization: str | None) -> ApiKey:
-        scheme, _, secret = (authorization or "").partition(" ")
+    def _identify(self, headers: Headers) -> ApiKey | None:
+        """Raises ProblemError."""
+        if not keys_required(self._settings, self._keys):
+            check_origin(self._settings, headers.get("origin"))
+            return None
+        scheme, _, secret = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             raise _unauthorized(
                 "send an API key in the header Authorization: Bearer <key> (clients: POLYMERGE_API_KEY)", ""

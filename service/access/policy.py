@@ -1,8 +1,10 @@
 """When requests need a key."""
 
 import ipaddress
+from urllib.parse import urlsplit
 
 from service.access.key_ring import KeyRing
+from service.errors import ProblemError
 from service.settings import Settings
 
 
@@ -25,6 +27,24 @@ def check_listening(settings: Settings, keys: KeyRing) -> None:
             "make one with `polymerge keys create NAME --scopes admin`, "
             "or set POLYMERGE_AUTH=off where something else guards the gateway"
         )
+
+
+def check_origin(settings: Settings, origin: str | None) -> None:
+    """Without keys, any page that a browser on this machine shows could ask for changes: it may not.
+
+    Raises ProblemError (403). Programs send no Origin.
+    """
+    if settings.auth == "off" or origin is None:
+        return
+    try:
+        host = urlsplit(origin).hostname or ""
+    except ValueError:
+        host = ""
+    if not _is_loopback(host):
+        detail = (
+            "a page from elsewhere may not ask a gateway that needs no API key; `polymerge keys` makes one"
+        )
+        raise ProblemError(403, "foreign-origin", detail)
 
 
 def _is_loopback(host: str) -> bool:

@@ -83,6 +83,31 @@ def test_who_needs_a_key(
     assert ask(settings, {}) == status
 
 
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("http://127.0.0.1:8000", 422),
+        ("http://localhost:3000", 422),
+        ("http://[::1]:8000", 422),
+        ("https://example.org", 403),
+        ("http://localhost.example.org:8000", 403),
+        ("http://[", 403),
+        ("null", 403),
+    ],
+)
+def test_a_page_from_elsewhere_may_not_use_a_gateway_without_keys(
+    redis_url: str, tmp_path: Path, origin: str, status: int
+) -> None:
+    # A browser sends this from any page, without asking the gateway first.
+    headers = {"Origin": origin, "Content-Type": "text/plain"}
+    with TestClient(create_app(Settings(redis_url=redis_url, data=tmp_path))) as client:
+        assert client.post("/merges", content="merge_method: [", headers=headers).status_code == status
+    # With a key the page can't ask, and something else may guard the gateway.
+    guarded = Settings(redis_url=redis_url, data=tmp_path, auth="off")
+    with TestClient(create_app(guarded)) as client:
+        assert client.post("/merges", content="merge_method: [", headers=headers).status_code == 422
+
+
 def test_keys_may_come_from_a_file_that_is_mounted(redis_url: str, tmp_path: Path) -> None:
     file = tmp_path / "secret" / "keys.json"
     headers = bearer(file, "me", ["read"])
