@@ -12,7 +12,7 @@ from service.contracts.reference import split_reference
 from service.recipes.intermediates import in_order
 from service.recipes.refusal import refuse
 
-NUMERICS = 2
+NUMERICS = 3
 """Raised whenever the same recipe would give other bytes than before."""
 
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from workers.merging.difference import Difference
 from workers.merging.inputs import Inputs, Tile
 
 BINS = 1 << 16
@@ -18,8 +19,8 @@ _LEAST_SAMPLE, _SAMPLE_SHARE, _LARGEST_SAMPLE = 1 << 15, 1 / 24, 1 << 20
 _MARGIN = 0.3
 """Share of the sample from its k-th to the bracket's ends, for one row; for n rows 1 / sqrt(n) of it."""
 
-Values = Callable[[Tile], Sequence[Tensor]]
-"""From a tile to sets of float32 values, one per entry of the tensor, of which the magnitude counts."""
+Values = Callable[[Tile], Sequence[Difference]]
+"""From a tile to sets of values, one per entry of the tensor, of which the magnitude counts."""
 Numbers = NDArray[Any]
 
 
@@ -88,6 +89,6 @@ def bin_of(histogram: Numbers, rank: int) -> tuple[int, int]:
     return len(histogram) - 1 - position, rank - above
 
 
-def bits_of(values: Tensor) -> Tensor:
+def bits_of(values: Difference) -> Tensor:
     """Bit patterns of the magnitudes, in a row."""
-    return values.abs().flatten().view(torch.int32)
+    return values.values().abs().flatten().view(torch.int32)

@@ -3,16 +3,7 @@
 import torch
 from torch import Tensor
 
-from workers.merging import kernels
 from workers.merging.counter_random import bits
-
-
-def keep_at_random(values: Tensor, key: int, offset: int, probability: float) -> Tensor:
-    """`values` times coins offset, offset + 1, …, in place."""
-    if values.is_cpu:
-        kernels.keep_at_random(values, key, offset, probability)
-        return values
-    return values.mul_(coin(key, offset, probability, values))
 
 
 def coin(key: int, offset: int, probability: float | Tensor, like: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
 """The result as a weighted sum of the sources, and the scalar products that such weights follow from."""
 
 from collections.abc import Sequence
-from itertools import combinations_with_replacement
 
 import torch
 from torch import Tensor
 
+from workers.merging import kernels
 from workers.merging.inputs import Inputs, Tile, TileFunction
 
 
@@ -13,13 +13,21 @@ def combination(shares: Sequence[float]) -> TileFunction:
     """sum(share_i x_i); where there is a base, base + sum(share_i (x_i - base))."""
 
     def merge(tile: Tile) -> Tensor:
-        directions = tile.directions()
-        result = directions[0] * shares[0]
-        for direction, share in zip(directions[1:], shares[1:], strict=True):
-            result.add_(direction, alpha=share)
+        if tile.on_cpu:
+            return kernels.add_weighted(tile.stored_models, tile.stored_base, shares)
+        result = weighted_sum(tile.directions(), shares)
         return result if tile.base is None else result.add_(tile.base)
 
     return merge
+
+
+def weighted_sum(vectors: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
+    """sum(share_i x_i)."""
+    result = vectors[0] * shares[0]
+    for vector, share in zip(vectors[1:], shares[1:], strict=True):
+        # Not add_(alpha=), which rounds once where the loops on the CPU round twice.
+        result += vector * share
+    return result
 
 
 def scalar_products(inputs: Inputs) -> list[list[float]]:
@@ -27,13 +35,16 @@ def scalar_products(inputs: Inputs) -> list[list[float]]:
 
     Costs one pass; the tiles' products are added in float64.
     """
-    pairs = list(combinations_with_replacement(range(len(inputs.models)), 2))
+    count = len(inputs.models)
+    total = torch.zeros(count, count, dtype=torch.float64, device=inputs.device)
+    for tile in inputs.map(_products):
+        total += tile
+    products: list[list[float]] = total.tolist()
+    return products
 
-    def products(tile: Tile) -> Tensor:
-        vectors = [direction.flatten() for direction in tile.directions()]
-        return torch.stack([torch.dot(vectors[i], vectors[j]) for i, j in pairs]).double()
 
-    total = sum(inputs.map(products), torch.zeros(len(pairs), dtype=torch.float64, device=inputs.device))
-    by_pair = dict(zip(pairs, total.tolist(), strict=True))
-    order = range(len(inputs.models))
-    return [[by_pair[min(i, j), max(i, j)] for j in order] for i in order]
+def _products(tile: Tile) -> Tensor:
+    if tile.on_cpu:
+        return kernels.multiply_pairs(tile.stored_models, tile.stored_base)
+    vectors = [direction.flatten() for direction in tile.directions()]
+    return torch.stack([torch.stack([torch.dot(a, b) for b in vectors]) for a in vectors]).double()

@@ -1,7 +1,20 @@
 """What a model changed in its base."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+
+
+class Difference(NamedTuple):
+    """A tensor less another, not computed yet; or a tensor by itself."""
+
+    minuend: Tensor
+    subtrahend: Tensor | None = None
+
+    def values(self) -> Tensor:
+        """float32; not to be written to."""
+        return self.minuend.float() if self.subtrahend is None else difference(self.minuend, self.subtrahend)
 
 
 def difference(model: Tensor, base: Tensor) -> Tensor:
@@ -10,5 +23,5 @@ def difference(model: Tensor, base: Tensor) -> Tensor:
         # Loaded only here: a merge without task vectors needs no compiler, which takes its time to import.
         from workers.merging import kernels
 
-        return kernels.bfloat16_difference(model, base)
+        return kernels.subtract(model, base)
     return model.float() - base.float()

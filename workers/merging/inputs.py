@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from workers.merging.difference import difference
+from workers.merging.difference import Difference, difference
 from workers.merging.weights import row_layout
 
 TILE_ELEMENTS = 128 * 1024
@@ -45,9 +45,17 @@ class Tile:
         assert self.stored_base is not None
         return [difference(model, self.stored_base) for model in self.stored_models]
 
+    def differences(self) -> list[Difference]:
+        """The task vectors, for whoever may not need them written out."""
+        return [Difference(model, self.stored_base) for model in self.stored_models]
+
     def directions(self) -> list[Tensor]:
         """The task vectors where there is a base, else the models."""
         return self.models if self.base is None else self.task_vectors()
+
+    @property
+    def on_cpu(self) -> bool:
+        return all(model.is_cpu for model in self.stored_models)
 
 
 TileFunction = Callable[[Tile], Tensor]
@@ -94,7 +102,7 @@ class Inputs:
         """`function` of every tile, in the tiles' order, computed in any."""
         rows, width = row_layout(self.shape)
         starts = range(0, rows if width else 0, self._tile_rows)
-        return self.run_all(lambda start: function(self._tile(start, 1)), starts)
+        return self.run_all(lambda start: function(self.tile_at(start)), starts)
 
     def sample(self, function: Callable[[Tile], Result], elements: int) -> Iterator[Result]:
         """`function` of tiles of every n-th row, of about `elements` in all."""
@@ -102,7 +110,7 @@ class Inputs:
         # Odd, so as not to keep step with attention heads, say.
         step = max(1, self.numel // elements) | 1 if elements < self.numel else 1
         starts = range(0, rows if width else 0, step * self._tile_rows)
-        return self.run_all(lambda start: function(self._tile(start, step)), starts)
+        return self.run_all(lambda start: function(self.tile_at(start, step)), starts)
 
     def tile(self, start: int, stop: int, step: int = 1) -> Tile:
         """Rows start, start + step, … below stop."""
@@ -113,13 +121,14 @@ class Inputs:
             stored_base=None if self.base is None else self._read(self.base, start, stop, step),
         )
 
+    def tile_at(self, start: int, step: int = 1) -> Tile:
+        """A tile of the usual size."""
+        rows, _ = row_layout(self.shape)
+        return self.tile(start, min(rows, start + step * self._tile_rows), step)
+
     @property
     def _tile_rows(self) -> int:
         return max(1, self.tile_elements // max(1, row_layout(self.shape)[1]))
-
-    def _tile(self, start: int, step: int) -> Tile:
-        rows, _ = row_layout(self.shape)
-        return self.tile(start, min(rows, start + step * self._tile_rows), step)
 
     def _read(self, source: Source, start: int, stop: int, step: int) -> Tensor:
         rows = source.read(start, stop, step).to(self.device)

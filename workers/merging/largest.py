@@ -25,6 +25,7 @@ from workers.merging.brackets import (
     counted_brackets,
     sampled_brackets,
 )
+from workers.merging.difference import Difference
 from workers.merging.inputs import Inputs, Tile
 
 _LISTED_SHARE = 1 / 16
@@ -37,8 +38,8 @@ class Largest:
 
     bits: int
     """Bit pattern of the k-th value; 0 keeps all, since nothing is below it."""
-    kept_ties: dict[int, int]
-    """Of those that equal it, how many are kept in the tile that starts at a row; all, where absent."""
+    stop: int
+    """Those that equal it are kept before this flat index of the tensor."""
 
     @property
     def threshold(self) -> float:
@@ -52,15 +53,19 @@ class Largest:
         """The values with all but the largest set to zero; a NaN stays."""
         if self.bits == 0:
             return values
-        kept = self.kept_ties.get(tile.start)
-        if kept is None:
+        stop = self.stop_in(tile)
+        if stop >= values.numel():
             return hardshrink(values, _from_bits(self.bits - 1))
         above = hardshrink(values, self.threshold)
-        if kept == 0:
+        if stop == 0:
             return above
         tied = values.abs() == self.threshold
-        first = tied & (tied.flatten().cumsum(0).reshape(tied.shape) <= kept)
-        return above + values * first
+        tied.flatten()[stop:] = False
+        return torch.where(tied, values, above)
+
+    def stop_in(self, tile: Tile) -> int:
+        """`stop` as an index into the tile, 0 where it lies before."""
+        return max(0, self.stop - tile.offset)
 
 
 def largest(inputs: Inputs, values: Values, counts: Sequence[int | None]) -> list[Largest | None]:
@@ -87,12 +92,13 @@ def _within(
         ]
 
     tiles = list(inputs.map(look))
-    return [
-        None
-        if count is None or bracket is None
-        else _largest([tile for tile in found if tile], bracket, count)
-        for found, bracket, count in zip(zip(*tiles, strict=True), brackets, counts, strict=True)
-    ]
+
+    found: list[Largest | None] = []
+    for index, (bracket, count) in enumerate(zip(brackets, counts, strict=True)):
+        of_set = [tile for looked in tiles if (tile := looked[index])]
+        last = None if bracket is None or count is None else _last(of_set, bracket, count)
+        found.append(last and Largest(last[0], _stop(inputs, values, index, of_set, *last)))
+    return found
 
 
 @dataclass(frozen=True)
@@ -107,10 +113,9 @@ class _Found:
     """How often each occurs; None: each is listed as often as it occurs."""
 
     @classmethod
-    def of(cls, start: int, values: Tensor, bracket: Bracket) -> "_Found":
-        sieve = kernels.sift if values.is_cpu else sift
-        above, within = sieve(values, bracket.low, bracket.high)
-        if len(within) > _LISTED_SHARE * values.numel():
+    def of(cls, start: int, values: Difference, bracket: Bracket) -> "_Found":
+        above, within = sift(values, bracket.low, bracket.high)
+        if len(within) > _LISTED_SHARE * values.minuend.numel():
             return cls(start, above, *np.unique(within, return_counts=True))
         return cls(start, above, within, None)
 
@@ -130,28 +135,42 @@ class _Found:
         return int(np.count_nonzero(equal) if self.counts is None else self.counts[equal].sum())
 
 
-def sift(values: Tensor, low: int, high: int) -> tuple[int, Numbers]:
+def sift(values: Difference, low: int, high: int) -> tuple[int, Numbers]:
     """How many magnitudes have bit patterns above `high`, and the patterns from `low` to `high`, in order."""
+    if values.minuend.is_cpu:
+        return kernels.sift(values.minuend, values.subtrahend, low, high)
+    return sift_on_device(values, low, high)
+
+
+def sift_on_device(values: Difference, low: int, high: int) -> tuple[int, Numbers]:
     bits = bits_of(values)
     over = bits > high
     within = torch.masked_select(bits, (bits >= low) ^ over)
     return int(over.sum()), within.cpu().numpy()
 
 
-def _largest(tiles: Sequence[_Found], bracket: Bracket, count: int) -> Largest | None:
+def _last(tiles: Sequence[_Found], bracket: Bracket, count: int) -> tuple[int, int] | None:
+    """The bit pattern of the last of them, and its rank among its equals; None where outside the bracket.
+
+    For a zero, which keeps all, rank 0.
+    """
     rank = count - sum(tile.above for tile in tiles)
     if rank <= 0:
         return None
     if rank > sum(tile.size for tile in tiles):
-        return Largest(bits=0, kept_ties={}) if bracket.low == 1 else None
-    bits, kept = _select(tiles, bracket, rank)
-    kept_ties = {}
-    for tile in tiles:
-        ties = tile.ties(bits)
-        if ties > kept:
-            kept_ties[tile.start] = max(kept, 0)
-        kept -= ties
-    return Largest(bits=bits, kept_ties=kept_ties)
+        return (0, 0) if bracket.low == 1 else None
+    return _select(tiles, bracket, rank)
+
+
+def _stop(inputs: Inputs, values: Values, index: int, tiles: Sequence[_Found], bits: int, rank: int) -> int:
+    """The flat index behind the entry of this rank among those of this bit pattern; for rank 0 the end."""
+    for found in tiles:
+        ties = found.ties(bits)
+        if 0 < rank <= ties:
+            tile = inputs.tile_at(found.start)
+            return tile.offset + int((bits_of(values(tile)[index]) == bits).nonzero()[rank - 1]) + 1
+        rank -= ties
+    return inputs.numel
 
 
 def _select(tiles: Sequence[_Found], bracket: Bracket, rank: int) -> tuple[int, int]:

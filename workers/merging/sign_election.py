@@ -5,23 +5,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from workers.merging import kernels
-
 
 def elected_sum(
     vectors: Sequence[Tensor], factors: Sequence[float], weights: Sequence[float], *, normalize: bool
 ) -> Tensor:
     """Per entry the sum of factor * vector over those with the sign of the sum of all (0: +), without zeros.
 
-    With `normalize` divided by the sum of their weights, where that is not 0. May write into `vectors`.
+    With `normalize` divided by the sum of their weights, where that is not 0. Writes into `vectors`.
     """
-    summed = kernels.elected_sum if vectors[0].is_cpu else elected_sum_on_device
-    return summed(vectors, factors, weights, normalize=normalize)
-
-
-def elected_sum_on_device(
-    vectors: Sequence[Tensor], factors: Sequence[float], weights: Sequence[float], *, normalize: bool
-) -> Tensor:
     agreeing, sign = in_elected_direction(
         [vector.mul_(factor) for vector, factor in zip(vectors, factors, strict=True)]
     )

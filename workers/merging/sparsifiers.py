@@ -1,76 +1,100 @@
-"""Ways to thin out task vectors: which entries stay."""
+"""Ways to thin out task vectors: which entries of each stay."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from service.contracts.methods.parameters import OutlierModel, RankedModel, SparseModel
-from workers.merging.coins import coin, keep_at_random
+from workers.merging import kernels
+from workers.merging.coins import coin
+from workers.merging.difference import Difference
 from workers.merging.inputs import Inputs, Tile
-from workers.merging.largest import largest
+from workers.merging.largest import Largest, largest
+from workers.merging.masks import KeepAll, Mask
 from workers.merging.ranks import magnitude_ranks
-from workers.merging.task_vectors import Sparsifier
 
 
-def keep_largest(inputs: Inputs, models: Sequence[SparseModel]) -> Sparsifier:
+def keep_largest(inputs: Inputs, models: Sequence[SparseModel]) -> list[Mask]:
     """The int(density * size) entries of the largest magnitude, at least one (TIES). Costs two passes."""
     counts = [None if model.density >= 1 else max(1, int(model.density * inputs.numel)) for model in models]
-    kept = largest(inputs, Tile.task_vectors, counts)
-
-    def trim(tile: Tile, vectors: list[Tensor]) -> list[Tensor]:
-        return [
-            vector if entries is None else entries.trim(vector, tile)
-            for vector, entries in zip(vectors, kept, strict=True)
-        ]
-
-    return trim
+    return [Bounds(kept) for kept in largest(inputs, Tile.differences, counts)]
 
 
-def drop_outliers(inputs: Inputs, models: Sequence[OutlierModel]) -> Sparsifier:
+def drop_outliers(inputs: Inputs, models: Sequence[OutlierModel]) -> list[Mask]:
     """A share `density`, at least one, without the share `gamma` of the largest (Model breadcrumbs).
 
     Costs two passes.
     """
     bounds = [_ranks(model, inputs.numel) for model in models]
     counts = [count for bound in bounds for count in bound]
-    found = largest(inputs, lambda tile: [v for v in tile.task_vectors() for _ in range(2)], counts)
-
-    def trim(tile: Tile, vectors: list[Tensor]) -> list[Tensor]:
-        trimmed = []
-        for index, vector in enumerate(vectors):
-            outliers, kept = found[2 * index : 2 * index + 2]
-            within = vector if kept is None else kept.trim(vector, tile)
-            trimmed.append(within if outliers is None else within - outliers.trim(vector, tile))
-        return trimmed
-
-    return trim
+    found = largest(inputs, _twice, counts)
+    return [Bounds(kept, outliers) for outliers, kept in zip(found[::2], found[1::2], strict=True)]
 
 
-def drop_random(inputs: Inputs, models: Sequence[SparseModel]) -> Sparsifier:
+def drop_random(inputs: Inputs, models: Sequence[SparseModel]) -> list[Mask]:
     """Every entry with probability `density` (DARE)."""
-
-    def drop(tile: Tile, vectors: list[Tensor]) -> list[Tensor]:
-        return [
-            vector if model.density >= 1 else keep_at_random(vector, key, tile.offset, model.density)
-            for vector, model, key in zip(vectors, models, inputs.keys, strict=True)
-        ]
-
-    return drop
+    return [
+        KeepAll() if model.density >= 1 else Coins(key, model.density)
+        for model, key in zip(models, inputs.keys, strict=True)
+    ]
 
 
-def drop_by_rank(inputs: Inputs, models: Sequence[RankedModel]) -> Sparsifier:
+def drop_by_rank(inputs: Inputs, models: Sequence[RankedModel]) -> list[Mask]:
     """Every entry with a probability that rises with its rank in its row (DELLA's MAGPRUNE)."""
+    return [
+        KeepAll() if model.density >= 1 else RankedCoins(key, model)
+        for model, key in zip(models, inputs.keys, strict=True)
+    ]
 
-    def drop(tile: Tile, vectors: list[Tensor]) -> list[Tensor]:
-        return [
-            vector
-            if model.density >= 1
-            else vector.mul_(coin(key, tile.offset, _probabilities(vector, model), vector))
-            for vector, model, key in zip(vectors, models, inputs.keys, strict=True)
-        ]
 
-    return drop
+@dataclass(frozen=True)
+class Bounds:
+    """The largest entries, all where None, without the outliers among them."""
+
+    kept: Largest | None
+    outliers: Largest | None = None
+
+    def thin(self, vector: Tensor, tile: Tile) -> Tensor:
+        within = vector if self.kept is None else self.kept.trim(vector, tile)
+        return within if self.outliers is None else within - self.outliers.trim(vector, tile)
+
+    def compiled(self, tile: Tile) -> kernels.Mask:
+        mask = kernels.Mask()
+        if self.kept is not None:
+            mask = mask._replace(low=self.kept.bits, low_stop=self.kept.stop_in(tile))
+        if self.outliers is not None:
+            mask = mask._replace(top=self.outliers.bits, top_stop=self.outliers.stop_in(tile))
+        return mask
+
+
+@dataclass(frozen=True)
+class Coins:
+    key: int
+    probability: float
+
+    def thin(self, vector: Tensor, tile: Tile) -> Tensor:
+        return vector.mul_(coin(self.key, tile.offset, self.probability, vector))
+
+    def compiled(self, tile: Tile) -> kernels.Mask:
+        return kernels.Mask(key=self.key, probability=self.probability)
+
+
+@dataclass(frozen=True)
+class RankedCoins:
+    key: int
+    model: RankedModel
+
+    def thin(self, vector: Tensor, tile: Tile) -> Tensor:
+        return vector.mul_(coin(self.key, tile.offset, _probabilities(vector, self.model), vector))
+
+    def compiled(self, tile: Tile) -> None:
+        return None
+
+
+def _twice(tile: Tile) -> list[Difference]:
+    return [difference for difference in tile.differences() for _ in range(2)]
 
 
 def _ranks(model: OutlierModel, size: int) -> tuple[int | None, int | None]:

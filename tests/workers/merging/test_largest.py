@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from workers.merging.difference import Difference
 from workers.merging.inputs import Inputs, Source
 from workers.merging.largest import largest
 
@@ -25,7 +26,7 @@ def kept(values: Tensor, count: int, tile_elements: int) -> Tensor:
         tile_elements=tile_elements,
         remark=print,
     )
-    (found,) = largest(inputs, lambda tile: [tile.models[0].abs()], [count])
+    (found,) = largest(inputs, lambda tile: [Difference(tile.models[0])], [count])
     assert found is not None
     return torch.cat(list(inputs.map(lambda tile: found.trim(tile.models[0], tile)))).flatten()
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from service.contracts.methods.spec import NoParameters
+from workers.merging.difference import Difference
 from workers.merging.inputs import Inputs, Tile, TileFunction
 from workers.merging.largest import largest
 
@@ -39,7 +40,9 @@ def _importance(tile: Tile) -> Tensor:
 def _threshold(inputs: Inputs) -> float:
     quartiles = [int((inputs.numel - 1) * share) for share in (0.25, 0.5, 0.75)]
     found = largest(
-        inputs, lambda tile: [_importance(tile)] * 3, [inputs.numel - index for index in quartiles]
+        inputs,
+        lambda tile: [Difference(_importance(tile))] * 3,
+        [inputs.numel - index for index in quartiles],
     )
     first, median, third = (entry.threshold if entry else 0.0 for entry in found)
     return median + 1.5 * (third - first)

@@ -1,16 +1,19 @@
 """SCE (FuseChat, arXiv 2408.07990): select, calculate, erase."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from service.contracts.methods.sce import Parameters
 from service.contracts.methods.spec import NoParameters
+from workers.merging.difference import Difference
 from workers.merging.inputs import Inputs, Tile, TileFunction
 from workers.merging.largest import largest
 from workers.merging.sign_election import in_elected_direction, weighted_mean
-from workers.merging.task_vectors import Sparsifier, keep_all
+
+Select = Callable[[Tile, list[Tensor]], list[Tensor]]
+"""From a tile and its task vectors to the vectors with entries set to zero; writes into them."""
 
 
 def sce(inputs: Inputs, parameters: Parameters, models: Sequence[NoParameters]) -> TileFunction:
@@ -26,13 +29,13 @@ def sce(inputs: Inputs, parameters: Parameters, models: Sequence[NoParameters]) 
     return merge
 
 
-def _select(inputs: Inputs, share: float) -> Sparsifier:
+def _select(inputs: Inputs, share: float) -> Select:
     if share >= 1:
-        return keep_all
+        return lambda _, vectors: vectors
     count = int(sum(inputs.map(lambda tile: int(torch.count_nonzero(_variance(tile))))) * share)
     if count == 0:
         return lambda _, vectors: [vector.zero_() for vector in vectors]
-    (kept,) = largest(inputs, lambda tile: [_variance(tile)], [count])
+    (kept,) = largest(inputs, lambda tile: [Difference(_variance(tile))], [count])
     assert kept is not None
 
     def select(tile: Tile, vectors: list[Tensor]) -> list[Tensor]:
@@ -46,7 +49,7 @@ def _variance(tile: Tile) -> Tensor:
     return torch.stack(tile.task_vectors()).var(0, unbiased=False)
 
 
-def _energies(inputs: Inputs, select: Sparsifier) -> list[float]:
+def _energies(inputs: Inputs, select: Select) -> list[float]:
     """Each model's share of the sum of squares; equal shares where nothing has changed."""
 
     def squares(tile: Tile) -> Tensor:

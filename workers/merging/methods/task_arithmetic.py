@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from service.contracts.methods.task_arithmetic import ModelParameters, Parameters
 from workers.merging.inputs import Inputs, TileFunction
-from workers.merging.task_vectors import add_up, keep_all
+from workers.merging.masks import KeepAll
+from workers.merging.task_vectors import add_up
 
 
 def task_arithmetic(
@@ -12,4 +13,5 @@ def task_arithmetic(
 ) -> TileFunction:
     """Base plus the weighted sum of the task vectors."""
     weights = [model.weight for model in models]
-    return add_up(keep_all, weights, scales=[1.0] * len(models), parameters=parameters, elect=False)
+    masks = [KeepAll() for _ in models]
+    return add_up(masks, weights, scales=[1.0] * len(models), parameters=parameters, elect=False)

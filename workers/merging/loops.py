@@ -1,0 +1,266 @@
+"""Loops over the entries of a tile, compiled for the CPU: each does in one go what takes torch many passes.
+
+They take flat arrays of float32 numbers or, as uint16, of bfloat16 ones, which are widened block by block and
+never stored so. They hold no interpreter lock. Their machine code is kept beside this file, or in the user's
+cache folder; all are in one file, because a change to it is what makes numba compile them again.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+BLOCK = 1024
+"""Entries that stay in the innermost cache from one loop to the next."""
+
+_ZERO, _ONE, _MINUS_ONE = np.float32(0), np.float32(1), np.float32(-1)
+_MAGNITUDE = np.int32(0x7FFFFFFF)
+_GROUP = 4
+"""Entries that one random number serves."""
+
+
+@njit(nogil=True, cache=True)
+def add_weighted(models: Any, base: Any, shares: Any, out: Any) -> None:
+    """out = sum of share * model; with a base, that of share * (model - base), and the base."""
+    numbers, origin, total = _floats(), _floats(), _floats()
+    for start in range(0, out.size, BLOCK):
+        result = out[start : start + BLOCK]
+        _widen(base[start : start + BLOCK], origin)
+        for model in range(len(models)):
+            _widen_difference(models[model][start : start + BLOCK], base.size, origin, numbers)
+            share = shares[model]
+            if model == 0:
+                for i in range(BLOCK):
+                    total[i] = numbers[i] * share
+            else:
+                for i in range(BLOCK):
+                    total[i] += numbers[i] * share
+        if base.size:
+            for i in range(BLOCK):
+                total[i] += origin[i]
+        for i in range(result.size):
+            result[i] = total[i]
+
+
+@njit(nogil=True, cache=True)
+def multiply_pairs(models: Any, base: Any, products: Any) -> None:
+    """products[i, j] = the scalar product of models i <= j, less the base if there is one."""
+    count = len(models)
+    numbers, origin = np.zeros((count, BLOCK), np.float32), _floats()
+    # As many sums as a block has entries: short ones lose little to rounding.
+    sums = np.zeros((count * (count + 1) // 2, BLOCK), np.float32)
+    for start in range(0, models[0].size, BLOCK):
+        _widen(base[start : start + BLOCK], origin)
+        for model in range(count):
+            _widen_difference(models[model][start : start + BLOCK], base.size, origin, numbers[model])
+        size, pair = min(BLOCK, models[0].size - start), 0
+        for left in range(count):
+            for right in range(left, count):
+                x, y, total = numbers[left, :size], numbers[right, :size], sums[pair, :size]
+                for i in range(total.size):
+                    total[i] += x[i] * y[i]
+                pair += 1
+    pair = 0
+    for left in range(count):
+        for right in range(left, count):
+            products[left, right] = products[right, left] = _sum(sums[pair])
+            pair += 1
+
+
+@njit(nogil=True, cache=True)
+def sift(numbers: Any, less: Any, low: Any, high: Any, within: Any) -> tuple[int, int]:
+    """Magnitudes of numbers - less (of numbers, where `less` is empty), as bit patterns.
+
+    Returns how many are above `high`, and how many, written to `within`, are from `low` to `high`.
+    """
+    subtrahend, values = _floats(), _floats()
+    bits = values.view(np.int32)
+    hits: Any = np.zeros(BLOCK, np.uint8)
+    eights = hits.view(np.uint64)
+    above = count = 0
+    for start in range(0, numbers.size, BLOCK):
+        size = min(BLOCK, numbers.size - start)
+        _widen(less[start : start + BLOCK], subtrahend)
+        _widen_difference(numbers[start : start + BLOCK], less.size, subtrahend, values)
+        for i in range(BLOCK):
+            bits[i] &= _MAGNITUDE
+        # Zero, like what is left from the block before, is never looked for.
+        bits[size:] = 0
+        above_here: Any = np.int32(0)
+        for i in range(BLOCK):
+            above_here += np.int32(bits[i] > high)
+        above += above_here
+        for i in range(BLOCK):
+            hits[i] = np.uint8((bits[i] >= low) & (bits[i] <= high))
+        for eight in range(eights.size):
+            # Few are hit, so most eights need no second look.
+            if eights[eight] != 0:
+                for i in range(8 * eight, 8 * eight + 8):
+                    # Written always and counted if hit: a branch would be mispredicted.
+                    within[count] = bits[i]
+                    count += hits[i]
+    return above, count
+
+
+@njit(nogil=True, cache=True)
+def subtract(minuend: Any, subtrahend: Any, out: Any) -> None:
+    """out = minuend - subtrahend."""
+    origin, numbers = _floats(), _floats()
+    for start in range(0, out.size, BLOCK):
+        result = out[start : start + BLOCK]
+        _widen(subtrahend[start : start + BLOCK], origin)
+        _widen_difference(minuend[start : start + BLOCK], subtrahend.size, origin, numbers)
+        for i in range(result.size):
+            result[i] = numbers[i]
+
+
+@njit(nogil=True, cache=True)
+def add_task_vectors(
+    models: Any,
+    base: Any,
+    masks: Any,
+    offset: Any,
+    factors: Any,
+    weights: Any,
+    weight_sum: Any,
+    elect: Any,
+    divide: Any,
+    scale: Any,
+    out: Any,
+) -> None:
+    """out = base + scale * sum of factor * mask * (model - base), divided by the sum of the weights.
+
+    With `elect` only entries that have the sign of their sum count, and their weights. See kernels.Mask.
+    """
+    count = len(models)
+    origin, total, divisor = _floats(), _floats(), _floats()
+    vectors = np.zeros((count, BLOCK), np.float32)
+    random = _random_numbers()
+    for start in range(0, out.size, BLOCK):
+        result = out[start : start + BLOCK]
+        _widen(base[start : start + BLOCK], origin)
+        total[:] = _ZERO
+        for model in range(count):
+            vector, factor = vectors[model], factors[model]
+            _widen_difference(models[model][start : start + BLOCK], base.size, origin, vector)
+            _mask(vector, masks[model], start, offset, random)
+            for i in range(BLOCK):
+                vector[i] *= factor
+            for i in range(BLOCK):
+                total[i] += vector[i]
+        if elect:
+            _elect(vectors, weights, total, divisor)
+        else:
+            divisor[:] = weight_sum
+        if divide:
+            for i in range(BLOCK):
+                total[i] /= divisor[i] if divisor[i] != _ZERO else _ONE
+        for i in range(result.size):
+            result[i] = origin[i] + scale * total[i]
+
+
+@njit(nogil=True, cache=True)
+def add_magnitudes(models: Any, base: Any, masks: Any, offset: Any, norms: Any) -> None:
+    """norms[i] = the L1 norms of model i less the base, before and after its mask."""
+    origin, vector, random = _floats(), _floats(), _random_numbers()
+    sums = np.zeros((len(models), 2, BLOCK), np.float32)
+    for start in range(0, base.size, BLOCK):
+        size = min(BLOCK, base.size - start)
+        _widen(base[start : start + BLOCK], origin)
+        for model in range(len(models)):
+            before, after = sums[model, 0], sums[model, 1]
+            _widen_difference(models[model][start : start + BLOCK], base.size, origin, vector)
+            vector[size:] = _ZERO
+            for i in range(BLOCK):
+                before[i] += np.abs(vector[i])
+            _mask(vector, masks[model], start, offset, random)
+            for i in range(BLOCK):
+                after[i] += np.abs(vector[i])
+    for model in range(len(models)):
+        norms[model, 0], norms[model, 1] = _sum(sums[model, 0]), _sum(sums[model, 1])
+
+
+@njit(nogil=True, cache=True)
+def _floats() -> Any:
+    return np.zeros(BLOCK, np.float32)
+
+
+@njit(nogil=True, cache=True)
+def _random_numbers() -> Any:
+    """Room for a block's, wherever in a group it begins."""
+    return np.zeros(BLOCK // _GROUP + 1, np.uint64)
+
+
+@njit(nogil=True, cache=True)
+def _widen(block: Any, numbers: Any) -> None:
+    if block.itemsize == 2:
+        bits = numbers.view(np.uint32)
+        for i in range(block.size):
+            bits[i] = np.uint32(block[i]) << np.uint32(16)
+    else:
+        for i in range(block.size):
+            numbers[i] = block[i]
+
+
+@njit(nogil=True, cache=True)
+def _widen_difference(block: Any, less: Any, subtrahend: Any, numbers: Any) -> None:
+    """Less nothing, where `less` is 0."""
+    _widen(block, numbers)
+    if less:
+        for i in range(BLOCK):
+            numbers[i] -= subtrahend[i]
+
+
+@njit(nogil=True, cache=True)
+def _mask(vector: Any, mask: Any, start: Any, offset: Any, random: Any) -> None:
+    bits = vector.view(np.int32)
+    if mask.low > 0 or mask.top < _MAGNITUDE:
+        low, low_stop = mask.low, np.int32(mask.low_stop - start)
+        top, top_stop = mask.top, np.int32(mask.top_stop - start)
+        for i in range(BLOCK):
+            magnitude = bits[i] & _MAGNITUDE
+            from_low = magnitude >= low + np.int32(np.int32(i) >= low_stop)
+            below_top = magnitude < top + np.int32(np.int32(i) >= top_stop)
+            # Multiplied, here and below, so that a NaN stays one.
+            vector[i] *= _ONE if from_low & below_top else _ZERO
+    if mask.wins < 32768:
+        _draw(mask.key, (offset + start) // _GROUP, random)
+        coins = random.view(np.int16)[(offset + start) % _GROUP :]
+        wins = np.int32(mask.wins)
+        for i in range(BLOCK):
+            vector[i] *= _ONE if np.int32(coins[i]) < wins else _ZERO
+
+
+@njit(nogil=True, cache=True)
+def _draw(key: Any, group: Any, random: Any) -> None:
+    """As counter_random has it."""
+    first = np.uint64(group + 1)
+    for i in range(random.size):
+        z = (first + np.uint64(i)) * np.uint64(0x9E3779B97F4A7C15) + key
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        random[i] = z ^ (z >> np.uint64(31))
+
+
+@njit(nogil=True, cache=True)
+def _elect(vectors: Any, weights: Any, total: Any, divisor: Any) -> None:
+    """`total` becomes the sum of those with its sign, `divisor` the sum of their weights."""
+    sign = _floats()
+    for i in range(BLOCK):
+        sign[i] = _ONE if total[i] >= _ZERO else _MINUS_ONE
+    total[:] = _ZERO
+    divisor[:] = _ZERO
+    for model in range(len(vectors)):
+        vector, weight = vectors[model], weights[model]
+        for i in range(BLOCK):
+            agrees = _ONE if vector[i] * sign[i] > _ZERO else _ZERO
+            total[i] += vector[i] * agrees
+            divisor[i] += weight * agrees
+
+
+@njit(nogil=True, cache=True)
+def _sum(numbers: Any) -> float:
+    total = 0.0
+    for i in range(numbers.size):
+        total += np.float64(numbers[i])
+    return total
