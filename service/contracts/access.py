@@ -23,7 +23,7 @@ class ApiKey(BaseModel):
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
     """Of the whole secret, in hex."""
     scopes: frozenset[Scope] = Field(min_length=1)
-    requests_per_minute: int | None = Field(default=None, ge=1)
+    requests_per_minute: int | None = Field(default=None, ge=1, le=1_000_000)
     concurrent_requests: int | None = Field(default=None, ge=1)
     created_at: AwareDatetime
     created_by: str
