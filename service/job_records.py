@@ -14,7 +14,7 @@ from redis import Redis
 from redis.client import Pipeline
 
 from service.connection import text
-from service.contracts.job import Job, JobEvent
+from service.contracts.job import Job, JobError, JobEvent, JobState, Progress
 from service.telemetry.counts import count_job
 
 RECORD_SECONDS = 30 * 24 * 3600
@@ -57,10 +57,16 @@ class JobRecords:
             raise UnknownJob(f"no job '{job_id}'; finished jobs are kept for 30 days")
         return Job.model_validate_json(raw)
 
-    def update(self, job_id: str, change: Callable[[Job], Change], attempt: int | None = None) -> Job:
+    def update(
+        self,
+        job_id: str,
+        change: Callable[[Job], Change | None],
+        attempt: int | None = None,
+        also: Callable[["Pipeline", Job], None] = lambda pipe, job: None,
+    ) -> Job:
         """Change record and log in one step, unless the job is finished, or in another attempt than given.
 
-        Returns the record as it is then. Raises UnknownJob.
+        `also` is done in that step too. Returns the record as it is then. Raises UnknownJob.
         """
 
         def step(pipe: Any) -> Job:
@@ -69,11 +75,14 @@ class JobRecords:
             if job.finished or attempt not in (None, job.attempt):
                 return job
             wanted = change(job)
+            if wanted is None:
+                return job
             changed = job.model_copy(update=wanted.fields)
             self._write(pipe, changed, wanted)
             count_job(pipe, job, changed)
             if changed.finished:
                 pipe.srem(_ACTIVE, job_id)
+            also(pipe, changed)
             return changed
 
         return transact(self._redis, step)
@@ -123,6 +132,33 @@ class JobRecords:
 def transact(redis: "Redis", step: Callable[[Any], Job]) -> Job:
     """What `step` returns: it is given a pipeline, and again whenever a key that it watched has changed."""
     return cast(Job, redis.transaction(cast(Any, step), value_from_callable=True))
+
+
+def end(
+    job: Job,
+    state: JobState,
+    model: str | None = None,
+    url: str | None = None,
+    error: JobError | None = None,
+    remarks: dict[str, str] | None = None,
+) -> Change:
+    """The change that finishes the job."""
+    made = model or job.model
+    total = job.progress.bytes_total
+    done = total if state == "succeeded" else job.progress.bytes_done
+    fields: dict[str, Any] = {
+        "state": state,
+        "model": made,
+        "url": url,
+        "error": error,
+        "remarks": remarks or {},
+        "progress": Progress(bytes_done=done, bytes_total=total),
+        "waiting_for": [],
+        "finished_at": datetime.now(UTC),
+    }
+    return Change(
+        "state", {"state": state, "model": made} | ({"error": error.model_dump()} if error else {}), fields
+    )
 
 
 def record_key(job_id: str) -> str:

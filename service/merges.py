@@ -1,5 +1,7 @@
 """Accepted recipes become jobs or virtual models."""
 
+from collections.abc import Sequence
+
 from service.contracts.job import Job, JobPriority
 from service.contracts.model import Model
 from service.errors import ProblemError
@@ -7,6 +9,7 @@ from service.parts import Parts
 from service.recipes.accept import Accepted
 from service.recipes.digest import canonical
 from service.recipes.dtypes import nbytes
+from service.recipes.refusal import refuse
 from service.space import shortage
 from service.virtual import register_virtual
 
@@ -25,8 +28,12 @@ def make(
     materialize: bool,
     priority: JobPriority = "interactive",
     timeout: float | None = None,
+    waiting_for: Sequence[str] = (),
 ) -> Job | Model:
-    """The model, if it is there in a form that will do or can be virtual; else the job that writes it."""
+    """The model, if it is there in a form that will do or can be virtual; else the job that writes it.
+
+    `waiting_for` are the jobs that make its sources. Raises Refused for a virtual model that has any.
+    """
     written = parts.store.sound(merge.model_id)
     if not written and materialize:
         request = {"recipe": canonical(merge.recipe), "seed": merge.seed}
@@ -39,8 +46,12 @@ def make(
             warnings=warnings,
             priority=priority,
             timeout=timeout or parts.settings.job_timeout_seconds,
+            waiting_for=waiting_for,
         )
     if not written:
+        if waiting_for:
+            detail = f"a virtual model is made from models that are there: wait for {', '.join(waiting_for)}"
+            raise refuse("materialize", detail=detail)
         register_virtual(parts.store, merge)
     parts.registry.add(parts.store.manifest(merge.model_id), [name] if name else [])
     model = parts.registry.get(merge.model_id)

@@ -3,7 +3,7 @@
 rq may run a job twice (a worker lost at a bad moment). Every run is an attempt with a number: a record takes
 changes from its latest attempt only, and a result's name follows from its request, so that an earlier attempt
 that comes back to life does no harm. rq may also lose sight of a job: reconcile() compares our records with
-rq's and repairs either side.
+rq's and repairs either side. rq knows nothing of jobs that wait for others.
 """
 
 import secrets
@@ -22,7 +22,8 @@ from rq.job import JobStatus
 from service.connection import text
 from service.contracts.job import Job, JobError, JobEvent, JobKind, JobPriority, JobState, Progress
 from service.contracts.problem import FieldProblem
-from service.job_records import RECORD_SECONDS, Change, JobRecords, UnknownJob, record_key, transact
+from service.job_dependencies import Dependencies
+from service.job_records import RECORD_SECONDS, Change, JobRecords, UnknownJob, end, record_key, transact
 from service.telemetry.request import current_request_id, current_traceparent
 
 __all__ = ["QUEUE", "JobQueue", "QueueFull", "UnknownJob"]
@@ -58,6 +59,7 @@ class JobQueue:
         self._limit = limit
         self._records = JobRecords(redis)
         self._rq = RqQueue(QUEUE, connection=redis, serializer="json")
+        self._dependencies = Dependencies(redis, self._records, self._enqueue)
 
     def submit(
         self,
@@ -69,10 +71,12 @@ class JobQueue:
         warnings: Sequence[FieldProblem] = (),
         priority: JobPriority = "interactive",
         timeout: float | None = None,
+        waiting_for: Sequence[str] = (),
     ) -> Job:
         """Record the job and queue it. One that makes the same model and is under way is joined instead.
 
-        `timeout` in seconds, of one attempt. Raises QueueFull.
+        `timeout` in seconds, of one attempt. No worker takes it before the jobs in `waiting_for` have
+        succeeded. Raises QueueFull.
         """
         job = Job(
             id=f"j_{secrets.token_hex(8)}",
@@ -82,6 +86,7 @@ class JobQueue:
             name=name,
             priority=priority,
             timeout_seconds=timeout,
+            waiting_for=list(waiting_for),
             warnings=list(warnings),
             request_id=current_request_id(),
             traceparent=current_traceparent(),
@@ -90,7 +95,7 @@ class JobQueue:
         )
 
         def claim(pipe: Any) -> Job:
-            other = self._under_way(pipe, model) if model else None
+            other = self.making(model, watching=pipe) if model else None
             if other is None:
                 self.check_room(1)
             pipe.multi()
@@ -101,7 +106,30 @@ class JobQueue:
                 pipe.expire(_names(other.id), RECORD_SECONDS)
             return other or job
 
-        return transact(self._redis, claim)
+        queued = transact(self._redis, claim)
+        if not queued.waiting_for:
+            return queued
+        # What it waits for may have ended just now.
+        self._dependencies.settle(queued.id)
+        return self.get(queued.id)
+
+    def making(self, model: str, watching: Any = None) -> Job | None:
+        """The job under way that makes this model.
+
+        With `watching`, that pipeline will fail if there comes another, or if this one changes.
+        """
+        if watching is not None:
+            watching.watch(_making(model))
+        other = (self._redis if watching is None else watching).get(_making(model))
+        try:
+            job = self._records.get(text(other), watching) if other else None
+        except UnknownJob:
+            return None
+        return job if job and not job.finished and not job.cancel_requested else None
+
+    def naming(self, name: str) -> list[Job]:
+        """The jobs under way whose model will have this alias."""
+        return [job for job in self.active() if not job.cancel_requested and name in self.names(job)]
 
     def check_room(self, count: int) -> None:
         """Raises QueueFull when there is no room for so many jobs more."""
@@ -143,10 +171,10 @@ class JobQueue:
 
         def ask(job: Job) -> Change:
             if job.state == "queued":
-                return _end(job, "cancelled")
+                return end(job, "cancelled")
             return Change("message", {"message": "cancel requested"}, {"cancel_requested": True})
 
-        return self._records.update(job_id, ask)
+        return self._settled(self._records.update(job_id, ask))
 
     def start(self, job_id: str, worker: str) -> Job:
         """Begin an attempt. A job that is finished is returned as it is."""
@@ -178,11 +206,11 @@ class JobQueue:
 
         def back(now: Job) -> Change:
             if now.cancel_requested:
-                return _end(now, "cancelled")
+                return end(now, "cancelled")
             state = {"state": "queued", "worker": None}
             return Change("state", state, state | {"progress": Progress()})
 
-        return self._records.update(job.id, back, job.attempt)
+        return self._settled(self._records.update(job.id, back, job.attempt))
 
     def finish(
         self,
@@ -195,15 +223,17 @@ class JobQueue:
         remarks: dict[str, str] | None = None,
     ) -> Job:
         """Give the job its final state, which it keeps."""
-
-        def end(now: Job) -> Change:
-            return _end(now, state, model, url, error, remarks)
-
-        return self._records.update(job.id, end, job.attempt)
+        ended = self._records.update(
+            job.id, lambda now: end(now, state, model, url, error, remarks), job.attempt
+        )
+        return self._settled(ended)
 
     def reconcile(self) -> None:
         """Repair what a crash left between our records and rq's: queue what it lost, fail what it gave up."""
         for job in self._records.active():
+            if job.waiting_for:
+                self._dependencies.settle(job.id)
+                continue
             try:
                 status = RqJob.fetch(job.id, connection=self._redis, serializer="json").get_status()
             except NoSuchJobError:
@@ -216,6 +246,12 @@ class JobQueue:
             elif status in (JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED):
                 self._give_up(job)
 
+    def _settled(self, job: Job) -> Job:
+        """The job, after what waited for it has been told if it is finished."""
+        if job.finished:
+            self._dependencies.settle_after(job)
+        return job
+
     def _give_up(self, job: Job) -> None:
         if job.cancel_requested:
             self.finish(job, "cancelled")
@@ -227,7 +263,9 @@ class JobQueue:
         if job.model:
             pipe.set(_making(job.model), job.id, ex=RECORD_SECONDS)
         self._records.add(pipe, job)
-        self._enqueue(pipe, job)
+        self._dependencies.add(pipe, job)
+        if not job.waiting_for:
+            self._enqueue(pipe, job)
 
     def _enqueue(self, pipe: "Pipeline", job: Job) -> None:
         self._rq.enqueue_call(
@@ -245,41 +283,6 @@ class JobQueue:
             pipe.expire(_SWEPT, RECORD_SECONDS)
         else:
             pipe.eval(_OVERTAKE, 2, self._rq.key, _SWEPT, job.id)
-
-    def _under_way(self, pipe: Any, model: str) -> Job | None:
-        """The job that makes this model; `pipe` will fail if there comes another, or if that one changes."""
-        pipe.watch(_making(model))
-        other = pipe.get(_making(model))
-        try:
-            job = self._records.get(text(other), watching=pipe) if other else None
-        except UnknownJob:
-            return None
-        return job if job and not job.finished and not job.cancel_requested else None
-
-
-def _end(
-    job: Job,
-    state: JobState,
-    model: str | None = None,
-    url: str | None = None,
-    error: JobError | None = None,
-    remarks: dict[str, str] | None = None,
-) -> Change:
-    made = model or job.model
-    total = job.progress.bytes_total
-    done = total if state == "succeeded" else job.progress.bytes_done
-    fields = {
-        "state": state,
-        "model": made,
-        "url": url,
-        "error": error,
-        "remarks": remarks or {},
-        "progress": Progress(bytes_done=done, bytes_total=total),
-        "finished_at": datetime.now(UTC),
-    }
-    return Change(
-        "state", {"state": state, "model": made} | ({"error": error.model_dump()} if error else {}), fields
-    )
 
 
 def _names(job_id: str) -> str:

@@ -30,6 +30,8 @@ class JobError(BaseModel):
 
     type: str
     detail: str
+    job: JobId | None = None
+    """With `dependency-failed`: the job that failed or was cancelled, and took this one with it."""
 
 
 class Job(BaseModel):
@@ -37,6 +39,9 @@ class Job(BaseModel):
     kind: JobKind
     state: JobState
     priority: JobPriority = "interactive"
+    waiting_for: list[JobId] = []
+    """Jobs that make models which this one is merged from. It is queued, and no worker takes it before they
+    have succeeded; when one of them fails or is cancelled, it fails too."""
     timeout_seconds: float | None = None
     """Of one attempt; after that the job fails. None: no limit."""
     name: str | None = None

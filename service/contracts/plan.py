@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel
 
-from service.contracts.names import ModelId, PinnedReference
+from service.contracts.names import JobId, ModelId, PinnedReference
 from service.contracts.problem import FieldProblem
 
 
@@ -24,5 +24,7 @@ class PlanSummary(BaseModel):
     bytes_read: int
     bytes_written: int
     bytes_free: int
+    waiting_for: list[JobId] = []
+    """The jobs that have to make some of the sources first."""
     warnings: list[FieldProblem] = []
     """What was passed over in the recipe."""

@@ -1,9 +1,10 @@
 """Everything between a recipe as it was parsed and a job that can't fail for anything in it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from service.contracts.model import Manifest
 from service.contracts.problem import FieldProblem, json_pointer
 from service.contracts.recipe import Recipe
 from service.recipes.digest import model_id, pin
@@ -11,7 +12,7 @@ from service.recipes.parse import validate_recipe
 from service.recipes.plan import Plan
 from service.recipes.refusal import Refused, refuse
 from service.recipes.sections import sections
-from service.recipes.stored import plan_stored
+from service.recipes.stored import Coming, plan_stored
 from service.store import Store
 
 
@@ -26,20 +27,28 @@ class Accepted:
 
 
 def accept(
-    document: Any, seed: int, resolve: Callable[[str], str], store: Store, *, lenient: bool = False
+    document: Any,
+    seed: int,
+    resolve: Callable[[str], str],
+    store: Store,
+    *,
+    plans: Callable[[Iterable[str]], Coming] = lambda ids: {},
+    lenient: bool = False,
 ) -> Accepted:
     """Check, pin and plan what was parsed. Raises Refused.
 
-    `resolve` turns a reference into an id or raises LookupError. A lenient reader passes over unknown keys;
-    `recipe.warnings` tells of them.
+    `resolve` turns a reference into an id or raises LookupError. `plans` are those of the ids that the store
+    does not have yet. A lenient reader passes over unknown keys; `recipe.warnings` tells of them.
     """
     recipe = validate_recipe(document, lenient=lenient)
     ids = _resolve(recipe, resolve)
-    _refuse_virtual(recipe, ids, store)
-    bases = {id_: base for id_ in ids.values() if (base := store.manifest(id_).base)}
+    coming = plans(ids.values())
+    written = {part: store.manifest(id_) for part, id_ in ids.items() if id_ not in coming}
+    _refuse_virtual(recipe, written)
+    bases = {manifest.id: manifest.base for manifest in written.values() if manifest.base}
     pinned = pin(recipe, ids, bases, seed)
     _refuse_doubles(recipe, pinned)
-    plan = plan_stored(pinned, store, seed)
+    plan = plan_stored(pinned, store, seed, coming)
     return Accepted(recipe=pinned, plan=plan, seed=seed, model_id=model_id(pinned, seed))
 
 
@@ -63,13 +72,14 @@ def _resolve(recipe: Recipe, resolve: Callable[[str], str]) -> dict[str, str]:
     return ids
 
 
-def _refuse_virtual(recipe: Recipe, ids: Mapping[str, str], store: Store) -> None:
+def _refuse_virtual(recipe: Recipe, written: Mapping[str, Manifest]) -> None:
     """There are no weights of a virtual model to be read."""
-    virtual = {part for part, id_ in ids.items() if store.manifest(id_).virtual}
+    virtual = {part: manifest.id for part, manifest in written.items() if manifest.virtual}
     problems = [
         FieldProblem(
             pointer=json_pointer(*place),
-            detail=f"'{part}' is a virtual model: write it first, with POST /models/{ids[part]}/materialize",
+            detail=f"'{part}' is a virtual model: write it first, "
+            f"with POST /models/{virtual[part]}/materialize",
         )
         for place, reference in recipe.all_mentions()
         for part in recipe.outside(reference)

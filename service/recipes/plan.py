@@ -25,7 +25,7 @@ from service.sources.adapter import Adapter, Factors
 from service.sources.malformed import Malformed
 from service.sources.tokenizer_json import TokenSource, no_tokens
 
-__all__ = ["FLOATS", "ITEM_BYTES", "LayerRef", "Plan", "TensorRef", "TensorTask", "make_plan"]
+__all__ = ["FLOATS", "ITEM_BYTES", "LayerRef", "Plan", "TensorRef", "TensorTask", "make_plan", "tokens_of"]
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ def _plan(
     donor = recipe.base_model or parts[0].sources[0].model
     place: Place = ("base_model",) if recipe.base_model else (*parts[0].sources[0].place, "model")
     _check_dtypes(stored[donor], donor, place)
-    vocabulary = vocabulary_of(recipe, stored, partial(_tokens, plans, read_tokens))
+    vocabulary = vocabulary_of(recipe, stored, partial(tokens_of, plans, read_tokens))
     tables = vocabulary.tables(stored) if vocabulary else stored
     slots = outline(parts, tables, donor)
     check_match(slots, spec, tables, donor)
@@ -249,14 +249,17 @@ def _bytes(ref: TensorRef, tables: Mapping[str, TensorTable], plans: Mapping[str
     return prod(entry.shape) * ITEM_BYTES[entry.dtype]
 
 
-def _tokens(plans: Mapping[str, Plan], stored: ReadTokens, reference: str) -> TokenSource:
-    """Of whatever a recipe refers to. Raises Malformed or OSError."""
+def tokens_of(plans: Mapping[str, Plan], stored: ReadTokens, reference: str) -> TokenSource:
+    """Of whatever a recipe refers to: what one of `plans` makes, or a stored model.
+
+    Raises Malformed or OSError.
+    """
     model, _ = split_reference(reference)
     if model not in plans:
         return stored(model)
     vocabulary = plans[model].vocabulary
     if vocabulary is None:
-        return _tokens(plans, stored, plans[model].donor)
+        return tokens_of(plans, stored, plans[model].donor)
     return TokenSource(vocabulary.tokens, lambda: vocabulary.tokens)
 
 

@@ -1,7 +1,7 @@
 """What POST /merges is sent: a recipe, a recipe with a sweep, or a list of either under `recipes`."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ from service.contracts.problem import FieldProblem, json_pointer
 from service.recipes.accept import Accepted, accept
 from service.recipes.document import load_document
 from service.recipes.refusal import Refused, nearest, refuse
+from service.recipes.stored import Coming
 from service.recipes.sweep import MAX_VARIANTS, Variant, expand
 from service.store import Store
 
@@ -38,14 +39,20 @@ def read_submission(text: bytes) -> Submission:
 
 
 def accept_all(
-    submission: Submission, seed: int, resolve: Callable[[str], str], store: Store, lenient: bool
+    submission: Submission,
+    seed: int,
+    resolve: Callable[[str], str],
+    store: Store,
+    plans: Callable[[Iterable[str]], Coming],
+    lenient: bool,
 ) -> list[Accepted]:
     """Every recipe as accept() takes it, or none. Raises Refused, with pointers into what was sent."""
     accepted: list[Accepted] = []
     problems: dict[FieldProblem, Variant] = {}
     for variant in submission.variants:
         try:
-            accepted.append(accept(variant.document, seed, resolve, store, lenient=lenient))
+            merge = accept(variant.document, seed, resolve, store, plans=plans, lenient=lenient)
+            accepted.append(merge)
         except Refused as error:
             for problem in error.problems:
                 problems.setdefault(variant.locate(problem), variant)

@@ -1,5 +1,6 @@
 """Merges: recipes in, jobs or virtual models out."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -8,6 +9,7 @@ from pydantic import Field, TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
 from service.access.scopes import MERGE, READ
+from service.coming import ComingModels
 from service.contracts.job import Job, JobPage, JobPriority
 from service.contracts.merges import MergeList, MergeRequest, PlanList, Submitted, SubmittedList
 from service.contracts.model import Model
@@ -114,9 +116,11 @@ def _submit(
     timeout: float | None,
 ) -> JSONResponse:
     submission = read_submission(text)
-    merges = accept_all(submission, seed, parts.registry.usable, parts.store, lenient)
+    coming = ComingModels(parts.registry, parts.jobs)
+    merges = accept_all(submission, seed, coming.resolve, parts.store, coming.plans, lenient)
+    makers = [coming.makers(merge.recipe.references()) for merge in merges]
     if dry_run:
-        plans = PlanList(items=[_summarise(parts, merge) for merge in merges])
+        plans = PlanList(items=[_summarise(parts, *planned) for planned in zip(merges, makers, strict=True)])
         return JSONResponse((plans.items[0] if submission.single else plans).model_dump())
     writing = submission.materialize if materialize is None else materialize
     if writing is not False:
@@ -127,8 +131,8 @@ def _submit(
     names = [name] if submission.single else _numbered(name, len(merges))
     priority: JobPriority = "interactive" if submission.single else "sweep"
     results = [
-        make(parts, merge, own_name, writing is not False, priority, timeout)
-        for merge, own_name in zip(merges, names, strict=True)
+        make(parts, merge, own_name, writing is not False, priority, timeout, waiting_for)
+        for merge, own_name, waiting_for in zip(merges, names, makers, strict=True)
     ]
     if submission.single:
         return done_or_accepted(results[0])
@@ -163,7 +167,7 @@ def _answer_all(submission: Submission, results: list[Job | Model], names: list[
     )
 
 
-def _summarise(parts: Parts, merge: Accepted) -> PlanSummary:
+def _summarise(parts: Parts, merge: Accepted, waiting_for: Sequence[str]) -> PlanSummary:
     plan = merge.plan
     return PlanSummary(
         model=merge.model_id,
@@ -179,5 +183,6 @@ def _summarise(parts: Parts, merge: Accepted) -> PlanSummary:
         bytes_read=plan.bytes_read,
         bytes_written=plan.bytes_written,
         bytes_free=free_bytes(parts.store),
+        waiting_for=list(waiting_for),
         warnings=list(merge.recipe.warnings),
     )

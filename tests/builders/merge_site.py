@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import torch
 
+from service.coming import ComingModels
 from service.connection import connect
 from service.contracts.job import Job
 from service.queue import JobQueue
@@ -80,9 +81,11 @@ class MergeSite:
 
     def submit(self, recipe: dict[str, Any], name: str | None = None) -> Job:
         """As POST /merges does."""
-        merge = accept(recipe, 0, self.registry.resolve, self.store)
+        coming = ComingModels(self.registry, self.jobs)
+        merge = accept(recipe, 0, coming.resolve, self.store, plans=coming.plans)
         request = {"recipe": canonical(merge.recipe), "seed": 0}
-        return self.jobs.submit("merge", request, model=merge.model_id, name=name)
+        waiting_for = coming.makers(merge.recipe.references())
+        return self.jobs.submit("merge", request, model=merge.model_id, name=name, waiting_for=waiting_for)
 
     def merge_again(self, job: Job, name: str) -> Job:
         """The same request once more."""
