@@ -16,8 +16,10 @@ from workers.merging.inputs import Inputs, Tile
 BINS = 1 << 16
 """Of the upper, and of the lower, half of a bit pattern."""
 _LEAST_SAMPLE, _SAMPLE_SHARE, _LARGEST_SAMPLE = 1 << 15, 1 / 24, 1 << 20
-_MARGIN = 0.3
-"""Share of the sample from its k-th to the bracket's ends, for one row; for n rows 1 / sqrt(n) of it."""
+_STANDARD_ERRORS = 5
+"""From the sample's k-th to the bracket's ends."""
+_ENOUGH_ROWS, _CAUTIOUS_MARGIN = 8, 0.3
+"""With fewer rows the margin is a share of the sample: for n rows this one / sqrt(n)."""
 
 Values = Callable[[Tile], Sequence[Difference]]
 """From a tile to sets of values, one per entry of the tensor, of which the magnitude counts."""
@@ -48,13 +50,26 @@ def sampled_brackets(inputs: Inputs, values: Values, counts: Sequence[int | None
 
 def _around(sample: Numbers, share: float, width: int) -> Bracket:
     """Around the bit pattern that `share` of the sample lies above; it has whole rows of `width`."""
-    position, margin = len(sample) * (1 - share), _MARGIN * sqrt(len(sample) * width)
+    position = len(sample) * (1 - share)
+    margin = _margin(sample.reshape(-1, width), min(len(sample) - 1, int(position)))
     low, high = max(0, int(position - margin)), min(len(sample) - 1, int(position + margin) + 1)
-    ordered = np.partition(sample, (low, high))
     return Bracket(
-        low=1 if low == 0 else max(1, int(ordered[low])),
-        high=int(ordered[high]) if high < len(sample) - 1 else _upper_bin(BINS // 2 - 1).high,
+        low=1 if low == 0 else max(1, _at_rank(sample, low)),
+        high=_at_rank(sample, high) if high < len(sample) - 1 else _upper_bin(BINS // 2 - 1).high,
     )
+
+
+def _margin(rows: Numbers, rank: int) -> float:
+    """How far off the sample's entry of this rank may be, in ranks: more where rows are less alike."""
+    if len(rows) < _ENOUGH_ROWS:
+        return _CAUTIOUS_MARGIN * sqrt(rows.size * rows.shape[1])
+    above = np.count_nonzero(rows > _at_rank(rows.reshape(-1), rank), axis=1)
+    return _STANDARD_ERRORS * float(above.std()) * sqrt(len(rows))
+
+
+def _at_rank(numbers: Numbers, rank: int) -> int:
+    # NumPy has vector instructions for one rank, and is ten times slower when asked for two at once.
+    return int(np.partition(numbers, rank)[rank])
 
 
 def counted_brackets(inputs: Inputs, values: Values, counts: Sequence[int | None]) -> Brackets:

@@ -11,7 +11,7 @@ from torch import Tensor
 from workers.merging.difference import Difference, difference
 from workers.merging.weights import row_layout
 
-TILE_ELEMENTS = 128 * 1024
+TILE_ELEMENTS = 256 * 1024
 """Small enough that a tile of every source stays in cache while it is worked on."""
 
 Result = TypeVar("Result")

@@ -28,8 +28,8 @@ from workers.merging.brackets import (
 from workers.merging.difference import Difference
 from workers.merging.inputs import Inputs, Tile
 
-_LISTED_SHARE = 1 / 16
-"""Up to this share of a tile is listed entry by entry, more (differences of bfloat16 repeat) is counted."""
+_REPEATED = 3
+"""Times that a pattern occurs from where on it is counted (differences of bfloat16 repeat), not listed."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,9 @@ class _Found:
     @classmethod
     def of(cls, start: int, values: Difference, bracket: Bracket) -> "_Found":
         above, within = sift(values, bracket.low, bracket.high)
-        if len(within) > _LISTED_SHARE * values.minuend.numel():
-            return cls(start, above, *np.unique(within, return_counts=True))
+        patterns, counts = np.unique(within, return_counts=True)
+        if len(within) > _REPEATED * len(patterns):
+            return cls(start, above, patterns, counts)
         return cls(start, above, within, None)
 
     @property
