@@ -1,5 +1,6 @@
 """One local merge from the recipe's file to the folder of the result."""
 
+import gc
 import shutil
 import sys
 import time
@@ -98,8 +99,12 @@ def _names(models: Mapping[str, LocalModel], ids: Mapping[str, str], store: Stor
 
 def _find_device(wanted: str) -> str:
     """Raises Unusable. Imports torch, which takes longest of all that a small merge does."""
+    # The import makes hundreds of thousands of objects, and none of them is garbage to look for.
+    gc.disable()
     from workers.merging.model_folder import NoDevice, find_device
 
+    gc.freeze()
+    gc.enable()
     try:
         return find_device(wanted)
     except NoDevice as error:
