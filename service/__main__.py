@@ -8,6 +8,7 @@ import uvicorn
 from service.access.key_ring import BadKeyFile, KeyRing
 from service.access.policy import Unguarded, check_listening
 from service.app import create_app
+from service.http_protocol import LimitedProtocol
 from service.settings import Settings
 from service.telemetry.logs import configure_logging
 
@@ -23,6 +24,8 @@ uvicorn.run(
     create_app(settings),
     host=settings.host,
     port=settings.port,
+    http=LimitedProtocol,
+    ws="none",
     log_config=None,
     # The line that we write for each request says more.
     access_log=False,

@@ -11,9 +11,10 @@ from service.access.audit import Audited, AuditLog
 from service.access.authentication import Authentication
 from service.access.key_ring import KeyRing
 from service.access.limits import KeyLimits
-from service.contracts.problem import Problem
+from service.body_limit import BodyLimit
 from service.errors import install_error_handlers
 from service.interruption import AnswerInterrupted, RunningRequests
+from service.openapi import DescribedApi
 from service.parts import make_parts
 from service.routes import ROUTERS
 from service.settings import Settings
@@ -47,16 +48,16 @@ def create_app(settings: Settings) -> FastAPI:
         if tracer:
             await run_in_threadpool(tracer.close)
 
-    app = FastAPI(
+    app = DescribedApi(
         title="Polymerge",
         version=version("polymerge"),
         summary="Merge fine-tuned language models and talk to the result in every language.",
         lifespan=lifespan,
-        responses={"4XX": {"model": Problem}, "5XX": {"model": Problem}},
     )
     # The last one added is the first to see a request.
     app.add_middleware(Audited, audit=audit)
     app.add_middleware(KeyLimits)
+    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(Authentication, settings=settings, keys=keys)
     app.add_middleware(AnswerInterrupted, running=running)
     app.state.metrics = RequestMetrics()

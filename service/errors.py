@@ -1,6 +1,7 @@
 """Every error of the gateway: domain exceptions to problem details, and to OpenAI's shape under /v1."""
 
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ from service.registry import DamagedModel, UnknownModel
 log = logging.getLogger("polymerge.gateway")
 
 _QUEUE_RETRY_SECONDS = 30
+_OPENAI = re.compile(r"(/models/[^/]+)?/(v1/.*|tokenize|detokenize|tokenizer_info)", re.DOTALL)
 
 
 class ProblemError(Exception):
@@ -56,8 +58,16 @@ class ProblemError(Exception):
         )
 
 
+class BodyTooLarge(HTTPException):
+    """An HTTPException, because FastAPI takes any other error while a body is read for bad JSON."""
+
+    def __init__(self, limit: int, what: str = "the body of a request") -> None:
+        super().__init__(413, f"{what} has at most {limit} bytes")
+
+
 _TITLES = {
     "invalid-request": "The request is not valid",
+    "too-large": "The request is too large",
     "invalid-recipe": "The recipe or source can't be used",
     "unknown-model": "No such model",
     "unknown-job": "No such job",
@@ -122,7 +132,7 @@ def respond(path: str, error: Exception) -> JSONResponse:
 
 def is_openai(path: str) -> bool:
     """Whether clients of this path expect OpenAI's errors."""
-    return "/v1/" in path or path.endswith(("/tokenize", "/detokenize", "/tokenizer_info"))
+    return _OPENAI.fullmatch(path) is not None
 
 
 def explain(error: Exception) -> ProblemError:
@@ -148,6 +158,8 @@ def explain(error: Exception) -> ProblemError:
             return ProblemError(503, "bucket-away", str(error), retry_after=15)
         case RedisError():
             return ProblemError(503, "redis-away", f"Redis can't be reached: {error}", retry_after=5)
+        case BodyTooLarge():
+            return ProblemError(413, "too-large", error.detail)
         case HTTPException():
             return ProblemError(error.status_code, "http-error", str(error.detail))
         case ClientDisconnect():

@@ -4,13 +4,12 @@ import json
 from typing import Any
 
 from fastapi import Request
+from pydantic import BaseModel, ValidationError
 
 from service.addressing import Addressed
 from service.contracts.keep_alive import parse_duration
 from service.contracts.problem import FieldProblem, json_pointer
 from service.errors import ProblemError
-
-MAX_BODY_BYTES = 8 * 1024 * 1024
 
 # What vLLM 0.32 knows, but for `model` (ours), what reaches into the engine or fetches from elsewhere
 # (templates, media, tensors, transfers between engines, request ids, priorities).
@@ -37,21 +36,20 @@ TOKENIZE = {
 DETOKENIZE = {"tokens"}
 
 
-async def read_object(request: Request) -> dict[str, Any]:
-    """The body, a JSON object that can be sent on. Raises ProblemError."""
-    raw = b""
-    async for chunk in request.stream():
-        raw += chunk
-        if len(raw) > MAX_BODY_BYTES:
-            raise ProblemError(413, "invalid-request", f"a request has at most {MAX_BODY_BYTES} bytes")
+def documented(shape: type[BaseModel]) -> dict[str, Any]:
+    """For a route's `openapi_extra`: it reads a body of this shape by hand."""
+    content = {"application/json": {"schema": shape.model_json_schema()}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+async def read_body(request: Request, shape: type[BaseModel]) -> dict[str, Any]:
+    """The body as it was sent, a JSON object of this shape. Raises ProblemError."""
+    body = await _read_object(request)
     try:
-        body = json.loads(raw, parse_constant=_refuse_constant)
-        # Lone surrogates, in any of its texts, can be sent to nobody.
-        json.dumps(body, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
-        raise ProblemError(400, "invalid-request", "the body is not JSON") from None
-    if not isinstance(body, dict):
-        raise ProblemError(400, "invalid-request", "the body must be a JSON object")
+        shape.model_validate(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise _refused(str(first["msg"]).removeprefix("Value error, "), *first["loc"]) from None
     return body
 
 
@@ -62,28 +60,20 @@ def known_fields(body: dict[str, Any], fields: set[str]) -> dict[str, Any]:
 
 def check_sampling(body: dict[str, Any], found: Addressed) -> None:
     """Raises ProblemError for what can be refused before a model is loaded."""
-    stop = body.get("stop")
-    if stop == "" or (isinstance(stop, list) and "" in stop):
-        raise _refused("a stop sequence must not be empty", "stop")
-    if not isinstance(body.get("stream_options"), dict | None):
-        raise _refused("must be an object", "stream_options")
     for name in ("max_tokens", "max_completion_tokens"):
         if isinstance(body.get(name), int):
             found.check_length(body[name], name)
 
 
 def keep_alive_of(body: dict[str, Any]) -> float | None:
-    """Seconds for which the model shall stay loaded; None where nothing is said. Raises ProblemError."""
+    """Seconds for which the model shall stay loaded; None where nothing is said."""
     value = body.get("keep_alive")
-    try:
-        return None if value is None else parse_duration(value)
-    except ValueError as error:
-        raise _refused(str(error), "keep_alive") from None
+    return None if value is None else parse_duration(value)
 
 
-def check_messages(messages: object) -> list[dict[str, Any]]:
+def check_messages(messages: list[Any]) -> list[dict[str, Any]]:
     """Messages with roles, texts only, and something said by the user. Raises ProblemError."""
-    if not isinstance(messages, list) or not messages:
+    if not messages:
         raise _refused("`messages` must be a list with at least one message", "messages")
     for index, message in enumerate(messages):
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
@@ -101,6 +91,18 @@ def check_prompt(prompt: object) -> None:
     for index, item in enumerate(prompt if isinstance(prompt, list) else []):
         if item in ("", []):
             raise _refused("a prompt must not be empty", "prompt", index)
+
+
+async def _read_object(request: Request) -> dict[str, Any]:
+    try:
+        body = json.loads(await request.body(), parse_constant=_refuse_constant)
+        # Lone surrogates, in any of its texts, can be sent to nobody.
+        json.dumps(body, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        raise ProblemError(400, "invalid-request", "the body is not JSON") from None
+    if not isinstance(body, dict):
+        raise ProblemError(400, "invalid-request", "the body must be a JSON object")
+    return body
 
 
 def _text(content: Any, index: int) -> str:

@@ -70,6 +70,8 @@ class Settings(BaseModel):
     """Jobs queued or running; a request for one more gets 429."""
     job_timeout_seconds: float = Field(default=6 * 3600.0, gt=0)
     """Of one attempt at a job, where the request says nothing else."""
+    max_body_bytes: int = Field(default=8 * 1024**2, ge=1024)
+    """Of any request; a recipe has at most 256 KiB."""
     max_requests: int = Field(default=512, ge=1)
     """Requests to models that one gateway holds, waiting or answered; more get 429."""
     retry_after_seconds: int = Field(default=5, ge=1)

@@ -18,7 +18,12 @@ from service.contracts.problem import Problem
 
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=False, pattern=r"\S")]
 LanguageTag = Annotated[str, StringConstraints(max_length=64)]
-StopText = Annotated[str, StringConstraints(min_length=1)]
+StopText = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+MAX_MESSAGES = 2048
+MAX_PROMPTS = 1024
+MAX_SAMPLES = 64
+MAX_ANSWERS = 4096
+"""Prompts times samples of each, in one request."""
 _TEXT = TypeAdapter(Text)
 
 
@@ -53,15 +58,15 @@ class GenerateRequest(BaseModel):
     """Id or alias, `alias@fr` for the language too, `@fr` for its default model, or `judge/NAME`."""
     language: LanguageTag | None = None
     prompt: Text | None = None
-    messages: list[Message] | None = Field(default=None, min_length=1)
+    messages: list[Message] | None = Field(default=None, min_length=1, max_length=MAX_MESSAGES)
     prompts: list[Annotated[Prompt, WrapValidator(_named, json_schema_input_type=Text | Prompt)]] | None = (
-        Field(default=None, min_length=1, max_length=1024)
+        Field(default=None, min_length=1, max_length=MAX_PROMPTS)
     )
     raw: bool = False
     """Send the prompt untouched: no chat template, no instruction."""
-    n: int = Field(default=1, ge=1, le=64)
+    n: int = Field(default=1, ge=1, le=MAX_SAMPLES)
     """Samples of each prompt; the i-th has the seed `seed` + i."""
-    max_tokens: int = Field(default=256, ge=1)
+    max_tokens: int = Field(default=256, ge=1, le=2**20)
     temperature: float = Field(default=0.0, ge=0.0, le=2.0)
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     seed: int | None = Field(default=None, ge=0, lt=2**62)
@@ -78,6 +83,13 @@ class GenerateRequest(BaseModel):
             raise ValueError("give exactly one of prompt, messages, prompts")
         if self.raw and self.messages is not None:
             raise ValueError("raw takes prompt or prompts: messages need the model's chat template")
+        return self
+
+    @model_validator(mode="after")
+    def not_too_many_answers(self) -> "GenerateRequest":
+        count = len(self.prompts or [None]) * self.n
+        if count > MAX_ANSWERS:
+            raise ValueError(f"prompts times n are {count} answers; one request gets {MAX_ANSWERS} at most")
         return self
 
 

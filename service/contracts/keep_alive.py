@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 FOREVER = -1.0
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = r"(\d+(?:\.\d+)?)(ms|s|m|h|d)"
+_LONGEST = 1e9
 _HELP = "seconds, or a duration such as 90s, 5m, 1h30m; 0 unloads at once, -1 never"
 
 
@@ -19,7 +20,10 @@ def parse_duration(value: Any) -> float:
     if text.startswith("-"):
         return FOREVER
     parts = re.findall(_PART, text)
-    return sum(float(number) * _UNITS[unit] for number, unit in parts) if parts else float(text)
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts) if parts else float(text)
+    if seconds > _LONGEST:
+        raise ValueError("that is longer than 30 years: -1 is for ever")
+    return seconds
 
 
 KeepAlive = Annotated[

@@ -9,6 +9,9 @@ from service.contracts.plan import PlanSummary
 from service.contracts.problem import FieldProblem
 from service.contracts.recipe import RecipeDocument
 
+MAX_VARIANTS = 256
+"""Recipes in one request."""
+
 
 class SweptRecipe(RecipeDocument):
     """A recipe, or with `sweep` one for each combination of its lists."""
@@ -30,7 +33,7 @@ class MergeList(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    recipes: list[SweptRecipe] = Field(min_length=1)
+    recipes: list[SweptRecipe] = Field(min_length=1, max_length=MAX_VARIANTS)
     materialize: bool = True
 
 

@@ -21,10 +21,10 @@ from itertools import product
 from math import prod
 from typing import Any
 
+from service.contracts.merges import MAX_VARIANTS
 from service.contracts.problem import FieldProblem, Place, json_pointer
 from service.recipes.refusal import refuse
 
-MAX_VARIANTS = 256
 _PATH = re.compile(r"[A-Za-z_]\w*(\[\d+\])*(\.[A-Za-z_]\w*(\[\d+\])*)*")
 _STEP = re.compile(r"\[(\d+)\]|(\w+)")
 

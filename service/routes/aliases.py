@@ -9,6 +9,7 @@ from service.errors import ProblemError
 from service.parts import Parts, Wired
 from service.recipes.refusal import nearest, refuse
 from service.registry import UnknownModel
+from service.routes.refusals import refusals
 
 router = APIRouter(prefix="/aliases", tags=["models"])
 
@@ -29,7 +30,7 @@ def put_alias(name: AliasName, target: AliasTarget, parts: Wired) -> Alias:
     return Alias(name=name, model=model)
 
 
-@router.delete("/{name}", dependencies=[MERGE], status_code=204)
+@router.delete("/{name}", dependencies=[MERGE], status_code=204, responses=refusals(404))
 def delete_alias(name: AliasName, parts: Wired) -> None:
     """The model stays, and so does the alias' history."""
     if name not in parts.registry.aliases():
@@ -37,7 +38,7 @@ def delete_alias(name: AliasName, parts: Wired) -> None:
     parts.registry.remove_alias(name)
 
 
-@router.get("/{name}/history", dependencies=[READ])
+@router.get("/{name}/history", dependencies=[READ], responses=refusals(404))
 def alias_history(name: AliasName, parts: Wired) -> list[AliasMove]:
     """The models that it has pointed at, oldest first; null: it was deleted."""
     moves = parts.store.annotations.history(name)

@@ -7,6 +7,7 @@ from service.contracts.engine import EnginePage, Pin
 from service.engines.overview import read_overview
 from service.engines.pins import pin, unpin
 from service.parts import Wired
+from service.routes.refusals import refusals
 
 router = APIRouter(tags=["generation"])
 
@@ -17,7 +18,7 @@ def engines(parts: Wired) -> EnginePage:
     return read_overview(parts.redis)
 
 
-@router.put("/models/{model}/pin", dependencies=[ADMIN])
+@router.put("/models/{model}/pin", dependencies=[ADMIN], responses=refusals(404))
 def pin_model(model: str, parts: Wired) -> Pin:
     """Load the model as soon as there is room, and keep it loaded until it is unpinned."""
     found = parts.registry.resolve(model)
@@ -25,7 +26,7 @@ def pin_model(model: str, parts: Wired) -> Pin:
     return Pin(model=found)
 
 
-@router.delete("/models/{model}/pin", dependencies=[ADMIN], status_code=204)
+@router.delete("/models/{model}/pin", dependencies=[ADMIN], status_code=204, responses=refusals(404))
 def unpin_model(model: str, parts: Wired) -> None:
     """Let the model be evicted and unloaded again."""
     unpin(parts.redis, parts.registry.resolve(model))

@@ -25,14 +25,19 @@ from service.generation.asks import asks
 from service.generation.run import Generation
 from service.parts import Parts, Wired
 from service.routes.admitted import ADMITTED
+from service.routes.refusals import NEEDS_ENGINE, refusals
 
 router = APIRouter(tags=["generation"])
 
 _NDJSON = "application/x-ndjson"
 _EVENTS = "text/event-stream"
+_STREAMS = {media: {"schema": {"type": "string"}} for media in (_NDJSON, _EVENTS)}
+_ANSWERS = refusals(*NEEDS_ENGINE) | {200: {"content": _STREAMS}}
 
 
-@router.post("/generate", response_model=GenerateResponse, dependencies=[GENERATE, ADMITTED])
+@router.post(
+    "/generate", response_model=GenerateResponse, dependencies=[GENERATE, ADMITTED], responses=_ANSWERS
+)
 async def generate(asked: GenerateRequest, request: Request, parts: Wired) -> Response:
     """Answers in the language asked. A model that no engine has is loaded while the request waits.
 

@@ -15,9 +15,11 @@ from service.contracts.job import Job, JobEvents, JobKind, JobPage
 from service.contracts.names import JobId
 from service.parts import Parts, Wired
 from service.routes.job_filter import Filtered, page_of
+from service.routes.refusals import refusals
 
 router = APIRouter(tags=["jobs"])
 
+_EVENTS = refusals(404) | {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
 _PING_EVERY = 20
 """In quiet rounds of half a second each."""
 
@@ -34,8 +36,8 @@ def list_jobs(
     return page_of(parts, chosen.model_copy(update={"kind": kind}), cursor, limit)
 
 
-@router.get("/jobs/{job_id}", dependencies=[READ])
-@router.get("/merges/{job_id}", dependencies=[READ])
+@router.get("/jobs/{job_id}", dependencies=[READ], responses=refusals(404))
+@router.get("/merges/{job_id}", dependencies=[READ], responses=refusals(404))
 def get_job(job_id: JobId, parts: Wired, response: Response) -> Job:
     """A job; while it is not finished, Retry-After says when to look again."""
     job = parts.jobs.get(job_id)
@@ -44,15 +46,15 @@ def get_job(job_id: JobId, parts: Wired, response: Response) -> Job:
     return job
 
 
-@router.post("/jobs/{job_id}/cancel", dependencies=[MERGE])
-@router.post("/merges/{job_id}/cancel", dependencies=[MERGE])
+@router.post("/jobs/{job_id}/cancel", dependencies=[MERGE], responses=refusals(404))
+@router.post("/merges/{job_id}/cancel", dependencies=[MERGE], responses=refusals(404))
 def cancel_job(job_id: JobId, parts: Wired) -> Job:
     """Ask for the end of a job; a finished job is returned as it is."""
     return parts.jobs.cancel(job_id)
 
 
-@router.get("/jobs/{job_id}/events", dependencies=[READ], response_model=JobEvents)
-@router.get("/merges/{job_id}/events", dependencies=[READ], response_model=JobEvents)
+@router.get("/jobs/{job_id}/events", dependencies=[READ], response_model=JobEvents, responses=_EVENTS)
+@router.get("/merges/{job_id}/events", dependencies=[READ], response_model=JobEvents, responses=_EVENTS)
 async def job_events(
     job_id: JobId,
     request: Request,

@@ -16,7 +16,7 @@ from service.contracts.model import Model
 from service.contracts.names import ALIAS_LENGTH, AliasName
 from service.contracts.plan import PlanSummary
 from service.contracts.recipe import MAX_DOCUMENTS, RecipeDocument
-from service.errors import ProblemError
+from service.errors import BodyTooLarge
 from service.idempotency import IdempotencyKey, once
 from service.merges import check_space, make
 from service.parts import Parts, Wired
@@ -26,6 +26,7 @@ from service.recipes.refusal import refuse
 from service.recipes.submission import Submission, accept_all, read_submission
 from service.routes.accepted import done_or_accepted
 from service.routes.job_filter import Filtered, page_of
+from service.routes.refusals import refusals
 from service.space import free_bytes
 
 router = APIRouter(tags=["merges"])
@@ -53,7 +54,8 @@ _RECIPE_BODY = {
     status_code=202,
     response_model=None,
     openapi_extra=_RECIPE_BODY,
-    responses={
+    responses=refusals(409, 429, 507)
+    | {
         200: {"model": Model | PlanSummary | SubmittedList | PlanList},
         202: {"model": Job | SubmittedList},
     },
@@ -101,7 +103,7 @@ async def _read_body(request: Request) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_RECIPE_BYTES:
-            raise ProblemError(413, "invalid-request", f"a recipe has at most {MAX_RECIPE_BYTES} bytes")
+            raise BodyTooLarge(MAX_RECIPE_BYTES, "a recipe")
     return body
 
 

@@ -18,7 +18,6 @@ from service.contracts.model import (
     Verification,
 )
 from service.contracts.names import ModelId
-from service.contracts.problem import Problem
 from service.errors import no_such_cursor
 from service.idempotency import IdempotencyKey, once
 from service.lineage import lineage
@@ -28,6 +27,7 @@ from service.recipes.refusal import refuse
 from service.registry import UnknownModel
 from service.removal import remove
 from service.routes.accepted import accepted, done_or_accepted
+from service.routes.refusals import refusals
 from service.search import Wanted
 from service.sources.inspect import import_bytes, inspect_source
 from service.verification import verify
@@ -35,7 +35,12 @@ from service.verification import verify
 router = APIRouter(tags=["models"])
 
 
-@router.post("/models", dependencies=[MERGE], status_code=202, responses={202: {"model": Job}})
+@router.post(
+    "/models",
+    dependencies=[MERGE],
+    status_code=202,
+    responses=refusals(409, 429, 507) | {202: {"model": Job}},
+)
 def import_model(
     request: ImportRequest, parts: Wired, idempotency_key: IdempotencyKey = None
 ) -> JSONResponse:
@@ -88,13 +93,13 @@ def list_models(
     return ModelPage(items=page, next_cursor=page[-1].id if start + limit < len(found) else None)
 
 
-@router.get("/models/{reference}", dependencies=[READ])
+@router.get("/models/{reference}", dependencies=[READ], responses=refusals(404))
 def get_model(reference: str, parts: Wired) -> Model:
     """By id or alias."""
     return parts.registry.get(reference)
 
 
-@router.patch("/models/{reference}", dependencies=[MERGE])
+@router.patch("/models/{reference}", dependencies=[MERGE], responses=refusals(404))
 def change_model(reference: str, change: ModelChange, parts: Wired) -> Model:
     """Change its notes and tags; nothing else of a model ever changes."""
     model_id = parts.registry.resolve(reference)
@@ -102,9 +107,7 @@ def change_model(reference: str, change: ModelChange, parts: Wired) -> Model:
     return parts.registry.get(model_id)
 
 
-@router.delete(
-    "/models/{reference}", dependencies=[ADMIN], status_code=204, responses={409: {"model": Problem}}
-)
+@router.delete("/models/{reference}", dependencies=[ADMIN], status_code=204, responses=refusals(404, 409))
 def delete_model(
     reference: str, parts: Wired, force: Annotated[bool, Query(description="even if it is in use")] = False
 ) -> None:
@@ -112,7 +115,7 @@ def delete_model(
     remove(parts, parts.registry.resolve(reference), force)
 
 
-@router.get("/models/{reference}/lineage", dependencies=[READ])
+@router.get("/models/{reference}/lineage", dependencies=[READ], responses=refusals(404))
 def show_lineage(reference: str, parts: Wired) -> Lineage:
     """What it was made of and what was made of it, all the way up and down."""
     return lineage(parts.registry.models(), parts.registry.resolve(reference))
@@ -121,7 +124,7 @@ def show_lineage(reference: str, parts: Wired) -> Lineage:
 @router.post(
     "/models/{reference}/materialize",
     status_code=202,
-    responses={200: {"model": Model}, 202: {"model": Job}},
+    responses=refusals(404, 429, 507) | {200: {"model": Model}, 202: {"model": Job}},
     dependencies=[MERGE],
 )
 def materialize_model(reference: str, parts: Wired) -> JSONResponse:
@@ -129,7 +132,7 @@ def materialize_model(reference: str, parts: Wired) -> JSONResponse:
     return done_or_accepted(materialize(parts, reference))
 
 
-@router.post("/models/{reference}/verify", dependencies=[MERGE])
+@router.post("/models/{reference}/verify", dependencies=[MERGE], responses=refusals(404))
 def verify_model(reference: str, parts: Wired) -> Verification:
     """Read all its files through: if one is not as it was, the model is out of service from now on.
 
@@ -138,7 +141,7 @@ def verify_model(reference: str, parts: Wired) -> Verification:
     return verify(parts.registry, parts.registry.resolve(reference))
 
 
-@router.post("/models/{reference}/restore", dependencies=[ADMIN], responses={200: {"model": Model}})
+@router.post("/models/{reference}/restore", dependencies=[ADMIN], responses=refusals(404))
 def restore_model(reference: ModelId, parts: Wired) -> Model:
     """Bring a deleted model back from the trash, by its id; its aliases are not pointed at it again."""
     if not parts.store.restore(reference):

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from service.access.scopes import GENERATE, READ
 from service.addressing import address, address_body, context_of
 from service.contracts.model import Model
+from service.contracts.openai import ChatBody, CompletionBody
 from service.disconnect import while_connected
 from service.errors import explain, openai_error
 from service.generation.asks import with_instruction
@@ -23,18 +24,27 @@ from service.openai_request import (
     check_messages,
     check_prompt,
     check_sampling,
+    documented,
     keep_alive_of,
     known_fields,
-    read_object,
+    read_body,
 )
 from service.parts import Parts, Wired
 from service.routes.admitted import ADMITTED
+from service.routes.refusals import NEEDS_ENGINE, refusals
 
 router = APIRouter(tags=["openai"])
 
+_ASKS: dict[str, Any] = {
+    "dependencies": [GENERATE, ADMITTED],
+    "responses": refusals(*NEEDS_ENGINE) | {200: {"content": {"text/event-stream": {}}}},
+}
+_CHAT = _ASKS | {"openapi_extra": documented(ChatBody)}
+_COMPLETION = _ASKS | {"openapi_extra": documented(CompletionBody)}
 
-@router.get("/v1/models", dependencies=[READ])
-@router.get("/models/{model}/v1/models", dependencies=[READ])
+
+@router.get("/v1/models", dependencies=[READ], responses=refusals(404))
+@router.get("/models/{model}/v1/models", dependencies=[READ], responses=refusals(404))
 def list_models(parts: Wired, model: str | None = None) -> dict[str, Any]:
     """Every model that can be asked, under its id and each alias; without a pinned model the judges too."""
     models = [parts.registry.get(model)] if model else _ready(parts)
@@ -43,38 +53,38 @@ def list_models(parts: Wired, model: str | None = None) -> dict[str, Any]:
     return {"object": "list", "data": listed + judges}
 
 
-@router.get("/v1/models/{name}", dependencies=[READ])
-@router.get("/models/{model}/v1/models/{name}", dependencies=[READ])
+@router.get("/v1/models/{name}", dependencies=[READ], responses=refusals(404, 409))
+@router.get("/models/{model}/v1/models/{name}", dependencies=[READ], responses=refusals(404, 409))
 async def retrieve_model(parts: Wired, name: str, model: str | None = None) -> dict[str, Any]:
     """What stands behind a name that requests may use, with a language or without."""
     found = await address(parts, model or name)
     return _card(parts, await run_in_threadpool(parts.registry.get, found.model), name)
 
 
-@router.get("/v1/models/judge/{name}", dependencies=[READ])
+@router.get("/v1/models/judge/{name}", dependencies=[READ], responses=refusals(404))
 async def retrieve_judge(parts: Wired, name: str) -> dict[str, Any]:
     """A judge, as it is listed."""
     return _judge_card((await address(parts, PREFIX + name)).model)
 
 
-@router.post("/v1/chat/completions", dependencies=[GENERATE, ADMITTED])
-@router.post("/models/{model}/v1/chat/completions", dependencies=[GENERATE, ADMITTED])
+@router.post("/v1/chat/completions", **_CHAT)
+@router.post("/models/{model}/v1/chat/completions", **_CHAT)
 async def chat_completions(request: Request, parts: Wired, model: str | None = None) -> Response:
     """As OpenAI's; `alias@fr` adds that language's instruction to a conversation without a system message."""
-    body = await read_object(request)
-    messages = check_messages(body.get("messages"))
+    body = await read_body(request, ChatBody)
+    messages = check_messages(body["messages"])
     found = await address_body(parts, model, body)
     check_sampling(body, found)
     body["messages"] = with_instruction(messages, found.profile)
     return await _forward(request, parts, found.model, "/v1/chat/completions", body, CHAT)
 
 
-@router.post("/v1/completions", dependencies=[GENERATE, ADMITTED])
-@router.post("/models/{model}/v1/completions", dependencies=[GENERATE, ADMITTED])
+@router.post("/v1/completions", **_COMPLETION)
+@router.post("/models/{model}/v1/completions", **_COMPLETION)
 async def completions(request: Request, parts: Wired, model: str | None = None) -> Response:
     """As OpenAI's legacy completions: text or token ids, one or a batch, are sent as they are."""
-    body = await read_object(request)
-    check_prompt(body.get("prompt"))
+    body = await read_body(request, CompletionBody)
+    check_prompt(body["prompt"])
     found = await address_body(parts, model, body)
     check_sampling(body, found)
     return await _forward(request, parts, found.model, "/v1/completions", body, COMPLETION)

@@ -5,12 +5,12 @@ from fastapi.responses import JSONResponse
 
 from service.access.scopes import ADMIN
 from service.contracts.job import Job
-from service.contracts.problem import Problem
 from service.contracts.push import Push, PushRequest
 from service.errors import ProblemError
 from service.idempotency import IdempotencyKey, once
 from service.parts import Parts, Wired
 from service.routes.accepted import accepted
+from service.routes.refusals import refusals
 from service.routes.written import written
 
 router = APIRouter(tags=["models"])
@@ -20,7 +20,7 @@ router = APIRouter(tags=["models"])
     "/models/{reference}/push",
     dependencies=[ADMIN],
     status_code=202,
-    responses={202: {"model": Job}, 403: {"model": Problem}, 409: {"model": Problem}},
+    responses=refusals(403, 404, 409, 429) | {202: {"model": Job}},
 )
 def push_model(
     reference: str, request: PushRequest, parts: Wired, idempotency_key: IdempotencyKey = None

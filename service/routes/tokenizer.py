@@ -7,38 +7,43 @@ from starlette.concurrency import run_in_threadpool
 
 from service.access.scopes import GENERATE
 from service.addressing import Addressed, address_body
+from service.contracts.openai import DetokenizeBody, TokenizeBody
 from service.disconnect import while_connected
 from service.errors import ProblemError
 from service.generation.asks import with_instruction
-from service.openai_request import DETOKENIZE, TOKENIZE, check_messages, known_fields, read_object
+from service.openai_request import DETOKENIZE, TOKENIZE, check_messages, documented, known_fields, read_body
 from service.parts import Parts, Wired
 from service.routes.admitted import ADMITTED
+from service.routes.refusals import NEEDS_ENGINE, refusals
 from service.tokenizer import read_tokenizer_info, token_ids
 
-router = APIRouter(tags=["openai"], dependencies=[GENERATE, ADMITTED])
+router = APIRouter(tags=["openai"], dependencies=[GENERATE, ADMITTED], responses=refusals(*NEEDS_ENGINE))
+
+_TOKENIZE = documented(TokenizeBody)
+_DETOKENIZE = documented(DetokenizeBody)
 
 
-@router.post("/tokenize")
-@router.post("/models/{model}/tokenize")
+@router.post("/tokenize", openapi_extra=_TOKENIZE)
+@router.post("/models/{model}/tokenize", openapi_extra=_TOKENIZE)
 async def tokenize(request: Request, parts: Wired, model: str | None = None) -> dict[str, Any]:
     """Token ids of `prompt`, or of `messages` as the model's chat template writes them."""
-    body = await read_object(request)
+    body = await read_body(request, TokenizeBody)
     found = await _find(parts, model, body)
     if _is_plain(body):
         tokens = await run_in_threadpool(token_ids, parts.store.path(found.model), body["prompt"])
         if tokens is not None:
             return {"count": len(tokens), "max_model_len": found.context, "tokens": tokens}
-    if "messages" in body:
+    if body.get("messages") is not None:
         body["messages"] = with_instruction(check_messages(body["messages"]), found.profile)
     asking = parts.models.ask(found.model, "/tokenize", known_fields(body, TOKENIZE))
     return await while_connected(request, asking)
 
 
-@router.post("/detokenize")
-@router.post("/models/{model}/detokenize")
+@router.post("/detokenize", openapi_extra=_DETOKENIZE)
+@router.post("/models/{model}/detokenize", openapi_extra=_DETOKENIZE)
 async def detokenize(request: Request, parts: Wired, model: str | None = None) -> dict[str, Any]:
     """The text of `tokens`."""
-    body = await read_object(request)
+    body = await read_body(request, DetokenizeBody)
     found = await _find(parts, model, body)
     asking = parts.models.ask(found.model, "/detokenize", known_fields(body, DETOKENIZE))
     return await while_connected(request, asking)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.contracts.model import TensorEntry
+from service.sources.configuration import check_no_code, check_numbers
 from service.sources.json_object import read_object
 from service.sources.malformed import Malformed
 from service.sources.root import contained
@@ -41,9 +42,9 @@ def inspect_checkpoint(folder: Path, root: Path) -> Checkpoint:
     if not (folder / CONFIG).is_file():
         raise Malformed(f"there is no {CONFIG}: this is no Hugging Face checkpoint")
     files = {name: contained(root, folder / name) for name in CARRIED if (folder / name).is_file()}
-    for name in _MAY_NAME_CODE & files.keys():
-        if read_object(files[name]).get("auto_map"):
-            raise Malformed(f"{name} asks for code of its own (auto_map): remote code is never run")
+    for name in sorted(_MAY_NAME_CODE & files.keys()):
+        check_no_code(name, read_object(files[name]))
+    check_numbers(CONFIG, read_object(files[CONFIG]))
     if (folder / SINGLE).is_file():
         files[SINGLE] = contained(root, folder / SINGLE)
         tensors = read_header(files[SINGLE])

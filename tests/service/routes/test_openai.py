@@ -81,7 +81,13 @@ def test_a_tokenizer_belongs_to_a_model(gateway: Gateway, path: str) -> None:
             "invalid-request",
             "messages/0/content/0",
         ),
-        ({"stop": ["#", ""]}, "invalid-request", "stop"),
+        ({"stop": ["#", ""]}, "invalid-request", "stop/1"),
+        ({"stop": ["#"] * 17}, "invalid-request", "stop"),
+        ({"n": 10**6}, "invalid-request", "n"),
+        ({"n": "1000000"}, "invalid-request", "n"),
+        ({"top_logprobs": 100_000}, "invalid-request", "top_logprobs"),
+        ({"messages": CHAT["messages"] * 2049}, "invalid-request", "messages"),
+        ({"chat_template_kwargs": {"chat_template": "{{ 1 }}"}}, "invalid-request", "chat_template_kwargs"),
         ({"keep_alive": "soon"}, "invalid-request", "keep_alive"),
         ({"model": None}, "invalid-request", "model"),
         ({"model": 7}, "invalid-request", "model"),
@@ -102,8 +108,8 @@ def test_a_bad_chat_request_is_400(
     assert_nothing_done(gateway)
 
 
-@pytest.mark.parametrize("prompt", [None, "", [], [""], [[5], []]])
-def test_a_completion_of_nothing_is_400(gateway: Gateway, prompt: object) -> None:
+@pytest.mark.parametrize("prompt", [None, "", [], [""], [[5], []], ["x"] * 1025])
+def test_a_completion_of_nothing_or_too_much_is_400(gateway: Gateway, prompt: object) -> None:
     error_of(gateway.client.post("/v1/completions", json={"model": "safety", "prompt": prompt}), 400)
     assert_nothing_done(gateway)
 

@@ -7,6 +7,7 @@ import pytest
 from fastapi.openapi.models import OpenAPI
 
 from service.app import create_app
+from service.errors import is_openai
 from service.settings import Settings
 
 
@@ -59,8 +60,23 @@ def test_a_recipe_is_described_as_it_is_written(document: dict[str, Any]) -> Non
     assert {"type": ["number", "boolean"]} in setting
 
 
-def test_every_operation_says_what_an_error_looks_like(document: dict[str, Any]) -> None:
-    operations = [operation for path in document["paths"].values() for operation in path.values()]
-    for operation in operations:
-        schema = operation["responses"]["4XX"]["content"]["application/json"]["schema"]
-        assert schema == {"$ref": "#/components/schemas/Problem"}
+def test_every_operation_says_what_its_errors_look_like(document: dict[str, Any]) -> None:
+    for path, operations in document["paths"].items():
+        media, name = "application/problem+json", "Problem"
+        if is_openai(path):
+            media, name = "application/json", "OpenAIProblem"
+        for operation in operations.values():
+            described = {
+                status: response["content"][media]["schema"]
+                for status, response in operation["responses"].items()
+                if int(status) >= 400 and status != "416"
+            }
+            assert {"500", "503"} <= described.keys(), path
+            assert "413" in described or "requestBody" not in operation
+            for schema in described.values():
+                assert schema == {"$ref": f"#/components/schemas/{name}"}
+
+
+def test_openai_s_paths_are_told_from_models_with_such_names() -> None:
+    assert all(map(is_openai, ["/v1/models", "/models/x/v1/models", "/tokenize", "/models/x/tokenizer_info"]))
+    assert not any(map(is_openai, ["/models/v1/lineage", "/models/tokenize", "/generate", "/v1"]))

@@ -74,6 +74,22 @@ def _linked_out(name: str) -> Callable[[Path], object]:
             _write("config.json", json.dumps(CONFIG | {"auto_map": {"AutoConfig": "x.Y"}})),
             "remote code is never run",
         ),
+        (
+            _write(
+                "config.json", json.dumps(CONFIG | {"text_config": {"sub": [{"auto_map": {"A": "x.Y"}}]}})
+            ),
+            "(text_config.sub.auto_map): remote code is never run",
+        ),
+        (_write("generation_config.json", '{"trust_remote_code": true}'), "remote code is never run"),
+        (_write("config.json", json.dumps(CONFIG | {"text_config": [1]})), "text_config is no object"),
+        (
+            _write("config.json", json.dumps(CONFIG | {"num_hidden_layers": 10**9})),
+            "num_hidden_layers is 10000",
+        ),
+        (
+            _write("config.json", json.dumps(CONFIG | {"text_config": {"n_positions": "9"}})),
+            "text_config.n_positions is '9'",
+        ),
         (_write("tokenizer_config.json", '{"auto_map": {"AutoTokenizer": ["x.Y", null]}}'), "remote code"),
         (_write("model.safetensors", safetensors({"w": ("F32", [8])})[:-4]), "truncated"),
         (

@@ -1,0 +1,42 @@
+"""What config.json and its like may say: no code to be run, and numbers that a model can have."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from service.sources.malformed import Malformed
+
+_CODE = {"auto_map", "custom_pipelines", "model_file", "trust_remote_code"}
+_LAYERS = {"num_hidden_layers", "num_layers", "num_decoder_layers", "n_layer", "n_layers"}
+_POSITIONS = {"max_position_embeddings", "n_positions"}
+_MOST_LAYERS = 10_000
+_MOST_POSITIONS = 2**31
+
+
+def check_no_code(name: str, config: dict[str, Any]) -> None:
+    """At any depth: libraries look for it in parts too. Raises Malformed, which says `name`."""
+    for path, key, value in _entries(config):
+        if key in _CODE and value:
+            raise Malformed(f"{name} asks for code of its own ({path}): remote code is never run")
+
+
+def check_numbers(name: str, config: dict[str, Any]) -> None:
+    """Of layers and positions, in any part of it. Raises Malformed, which says `name`."""
+    if not isinstance(config.get("text_config", {}), dict | None):
+        raise Malformed(f"{name}: text_config is no object")
+    for path, key, value in _entries(config):
+        most = _MOST_LAYERS if key in _LAYERS else _MOST_POSITIONS if key in _POSITIONS else None
+        if most is not None and value is not None and not (type(value) is int and 0 <= value <= most):
+            raise Malformed(f"{name}: {path} is {value!r}; a whole number up to {most} is needed")
+
+
+def _entries(config: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """Path, key and value of everything in all mappings. Without recursion: files may be nested deeply."""
+    rest: list[tuple[str, Any]] = [("", config)]
+    while rest:
+        path, node = rest.pop()
+        items = node.items() if isinstance(node, dict) else ()
+        for key, value in items:
+            yield f"{path}{key}", key, value
+            rest.append((f"{path}{key}.", value))
+        if isinstance(node, list):
+            rest += [(path, item) for item in node]
