@@ -19,6 +19,8 @@ from service.telemetry.counts import count_job
 
 RECORD_SECONDS = 30 * 24 * 3600
 EVENTS_KEPT = 1000
+_LINES_KEPT = 500
+_LINE_LENGTH = 2000
 _ALL = "polymerge:jobs"
 """Sorted set: job ids by the time of their creation."""
 _ACTIVE = "polymerge:jobs:active"
@@ -94,6 +96,18 @@ class JobRecords:
         first = f"{milliseconds}-{int(number or 0) + 1}"
         return [_read_event(item) for item in self._redis.xrange(_events_key(job_id), min=first) or []]
 
+    def write_log(self, job_id: str, line: str) -> None:
+        """Add a line to the job's log, which keeps the last ones."""
+        with self._redis.pipeline() as pipe:
+            pipe.rpush(_log_key(job_id), line[:_LINE_LENGTH])
+            pipe.ltrim(_log_key(job_id), -_LINES_KEPT, -1)
+            pipe.expire(_log_key(job_id), RECORD_SECONDS)
+            pipe.execute()
+
+    def log(self, job_id: str, lines: int = 0) -> list[str]:
+        """The last lines of the job's log, or (0) all that are kept."""
+        return [text(line) for line in self._redis.lrange(_log_key(job_id), -lines, -1)]
+
     def newest(self, after: str | None = None) -> Iterator[Job]:
         """All jobs, newest first, from the one after the given id on. Raises UnknownJob."""
         rank: object = -1 if after is None else self._redis.zrevrank(_ALL, after)
@@ -163,6 +177,10 @@ def end(
 
 def record_key(job_id: str) -> str:
     return f"polymerge:job:{job_id}"
+
+
+def _log_key(job_id: str) -> str:
+    return f"{record_key(job_id)}:log"
 
 
 def _events_key(job_id: str) -> str:

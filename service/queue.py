@@ -31,6 +31,7 @@ __all__ = ["QUEUE", "JobQueue", "QueueFull", "UnknownJob"]
 QUEUE = "polymerge-jobs"
 ENTRY_POINT = "workers.merge_worker.run_job"
 MAX_ATTEMPTS = 3
+_TAIL = 20
 _GRACE_SECONDS = 60
 """A job that has not ended itself at its timeout is ended by rq so much later."""
 _OVERTAKE = """
@@ -165,6 +166,20 @@ class JobQueue:
         """The event log after the given event id. Raises UnknownJob."""
         self.get(job_id)
         return self._records.events(job_id, after)
+
+    def write_log(self, job: Job, level: str, message: str) -> None:
+        """A line for the job's log, from the attempt that `job` is."""
+        moment = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._records.write_log(job.id, f"{moment} {level} attempt {job.attempt}: {message}")
+
+    def log(self, job_id: str) -> list[str]:
+        """The last lines that workers have written about the job. Raises UnknownJob."""
+        self.get(job_id)
+        return self._records.log(job_id)
+
+    def get_with_log(self, job_id: str) -> Job:
+        """The job with the end of its log. Raises UnknownJob."""
+        return self.get(job_id).model_copy(update={"log_tail": self._records.log(job_id, _TAIL)})
 
     def cancel(self, job_id: str) -> Job:
         """Ask for the end of a job: a queued one ends here, a running one within a second or two."""

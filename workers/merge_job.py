@@ -1,5 +1,6 @@
 """A merge job: plan again from the pinned recipe, stream the merge into staging, publish the model."""
 
+import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -24,6 +25,9 @@ from workers.stored_merge import stored_merge
 from workers.watch import Watch
 
 
+log = logging.getLogger("polymerge.merge_job")
+
+
 class LostSource(Exception):
     """A model that is to be merged is gone since the job was queued."""
 
@@ -44,8 +48,10 @@ def run_merge(job: Job, staging: Path, store: Store, settings: Settings, watch: 
     plan = plan_stored(recipe, store, seed)
     if missing := shortage(store, settings, plan.bytes_written - folder_bytes(staging)):
         raise NoSpace(missing)
+    log.info("%s of %d tensors, %d bytes", plan.method, len(plan.tasks), plan.bytes_written)
     computer = Computer(find_device(settings.device), settings.merge_threads, settings.shard_bytes)
     written = write_model(staging, stored_merge(recipe, plan, store), computer, watch)
+    log.info("all tensors are written, on %s", computer.device)
     files = _digests(staging, written.files, watch)
     manifest = _describe(target, job, recipe, plan, manifests, files, computer.device, written.remarks)
     store.commit(staging, manifest, watch)

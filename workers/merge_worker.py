@@ -29,6 +29,7 @@ from service.telemetry.logs import configure_logging
 from service.telemetry.request import begin
 from service.telemetry.traces import traced_job
 from workers.import_job import run_import
+from workers.job_log import logged
 from workers.merge_job import LostSource, run_merge
 from workers.merging.difference import difference
 from workers.merging.engine import NotFinite
@@ -113,13 +114,13 @@ def run_job(job_id: str) -> None:
     if job.finished:
         return
     begin(job.request_id)
-    log.info("%s %s begins, attempt %d", job.kind, job.id, job.attempt)
-    staging = _stage(job, store)
-    _sweep(queue, store)
-    with traced_job(job) as attributes:
+    with logged(queue, job), traced_job(job) as attributes:
+        log.info("%s %s begins, attempt %d", job.kind, job.id, job.attempt)
+        staging = _stage(job, store)
+        _sweep(queue, store)
         ended = _attempt(job, staging, queue, store, settings, Registry(store, redis))
         attributes["polymerge.state"] = ended.state
-    log.info("%s %s %s", ended.kind, ended.id, ended.state)
+        log.info("%s %s %s", ended.kind, ended.id, ended.state)
     store.discard(job.staging)
 
 

@@ -25,6 +25,7 @@ class Watch:
         self._queue, self._job = queue, job
         self._lock = threading.Lock()
         self._done = self._total = 0
+        self._tensor: str | None = None
         self._reported = self._asked = 0.0
         self._began = time.monotonic()
 
@@ -33,6 +34,10 @@ class Watch:
         self._done, self._total = 0, total
         self._expected = time.monotonic()
         self._queue.report(self._job, Progress(bytes_total=total))
+
+    def begin(self, tensor: str) -> None:
+        """This one of the result's is under way from now on."""
+        self._tensor = tensor
 
     def add(self, count: int) -> None:
         """`count` more bytes are done."""
@@ -69,5 +74,6 @@ class Watch:
             bytes_done=self._done,
             bytes_total=self._total,
             bytes_per_second=round(rate, 1),
+            tensor=self._tensor,
             seconds_left=round((self._total - self._done) / rate, 1) if rate else None,
         )

@@ -1,6 +1,7 @@
 """Commands about recipes and the jobs that build them."""
 
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ from clients.commands.output import finish, print_json, print_model, print_table
 from clients.commands.sweeping import add_sweep, print_plans, print_submitted
 from clients.sdk.client import DEFAULT_URL, Polymerge
 from clients.sdk.errors import JobFailed
-from service.contracts.job import Job
+from service.contracts.job import Job, JobKind, JobState
 from service.contracts.merges import SubmittedList
 from service.contracts.methods.spec import MethodDescription
 
@@ -22,15 +23,19 @@ NoWait = Annotated[bool, typer.Option("--no-wait", help="Print the job and retur
 def register(app: typer.Typer) -> None:
     app.command(rich_help_panel=MERGE, epilog=_SUBMIT)(submit)
     app.command(rich_help_panel=MERGE, epilog=examples("polymerge watch j_0123456789abcdef"))(watch)
-    app.command(rich_help_panel=MERGE, epilog=examples("polymerge jobs --limit 5", "polymerge jobs --json"))(
-        jobs
-    )
+    app.command(rich_help_panel=MERGE, epilog=_JOBS)(jobs)
+    app.command("log", rich_help_panel=MERGE, epilog=examples("polymerge log j_0123456789abcdef"))(show_log)
     app.command(rich_help_panel=MERGE, epilog=examples("polymerge cancel j_0123456789abcdef"))(cancel)
     app.command(rich_help_panel=MERGE, epilog=examples("polymerge methods", "polymerge methods --json"))(
         methods
     )
 
 
+_JOBS = examples(
+    "polymerge jobs --limit 5",
+    "polymerge jobs --state queued --state running",
+    "polymerge jobs --since 2026-11-01 --json",
+)
 _SUBMIT = examples(
     "polymerge submit recipes/objective-slerp.yaml --name safer",
     "polymerge submit recipe.yaml --dry-run",
@@ -57,6 +62,12 @@ def submit(
         typer.Option(metavar="PATH=[VALUE, …]", help="Make a model for each value; repeat it for a grid."),
     ] = None,
     lenient: Annotated[bool, typer.Option("--lenient", help="Warn of unknown keys, and go on.")] = False,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds that one attempt may take.", metavar="SECONDS", min=0)
+    ] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="Sent again with the same key, it is not queued again.", metavar="KEY")
+    ] = None,
     no_wait: NoWait = False,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
@@ -73,7 +84,15 @@ def submit(
         if dry_run:
             print_plans(service.merges.plan_any(text, seed, lenient=lenient), as_json)
             return
-        work = service.merges.send(text, name, seed, False if virtual else None, lenient=lenient)
+        work = service.merges.send(
+            text,
+            name,
+            seed,
+            False if virtual else None,
+            lenient=lenient,
+            timeout=timeout,
+            idempotency_key=idempotency_key,
+        )
         if isinstance(work, SubmittedList):
             print_submitted(service, work, no_wait, as_json)
             return
@@ -99,22 +118,28 @@ def watch(job: JobArgument, as_json: AsJson = False, url: Url = DEFAULT_URL) -> 
 
 
 def jobs(
+    state: Annotated[list[JobState] | None, typer.Option(help="May be repeated.")] = None,
+    kind: Annotated[JobKind | None, typer.Option()] = None,
+    name: Annotated[str | None, typer.Option(help="Alias that the model gets.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Created after this time.")] = None,
     limit: Annotated[int, typer.Option(help="How many, newest first.", min=1, max=1000)] = 20,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
 ) -> None:
-    """List merge jobs."""
+    """List jobs, newest first."""
     with Polymerge(url) as service:
-        found = service.jobs.merges(limit=limit).items
+        page = service.jobs.page(limit=limit, state=state or (), kind=kind, name=name, created_after=since)
+    found = page.items
     if as_json:
         print_json(found)
     else:
         print_table(
-            ("job", "state", "name", "model", "done", "created", "error"),
+            ("job", "kind", "state", "name", "model", "done", "created", "error"),
             [
                 (
                     job.id,
-                    job.state,
+                    job.kind,
+                    " for ".join(["waiting", ", ".join(job.waiting_for)]) if job.waiting_for else job.state,
                     job.name or "",
                     job.model or "",
                     f"{size(job.progress.bytes_done)} of {size(job.progress.bytes_total)}",
@@ -124,6 +149,13 @@ def jobs(
                 for job in found
             ],
         )
+
+
+def show_log(job: JobArgument, as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:
+    """Print the last lines that workers have written about a job."""
+    with Polymerge(url) as service:
+        lines = service.jobs.log(job)
+    print_json(lines) if as_json else print(*lines, sep="\n")
 
 
 def cancel(job: JobArgument, as_json: AsJson = False, url: Url = DEFAULT_URL) -> None:

@@ -14,6 +14,7 @@ from rich.progress import (
     Progress,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
     TransferSpeedColumn,
 )
 from rich.table import Table
@@ -106,15 +107,20 @@ def _showing(work: Job) -> Iterator[Callable[[Job], None]]:
     console = notes()
     if console.is_terminal:
         with _bar(console) as progress:
-            task = progress.add_task(f"{work.kind} {work.id}", total=None, state=work.state)
+            task = progress.add_task(f"{work.kind} {work.id}", total=None, state=work.state, tensor="")
             yield lambda job: progress.update(
                 task,
-                state=job.state,
+                state=_state(job),
+                tensor=job.progress.tensor or "",
                 completed=job.progress.bytes_done,
                 total=job.progress.bytes_total or None,
             )
     else:
         yield _Lines()
+
+
+def _state(job: Job) -> str:
+    return f"waiting for {', '.join(job.waiting_for)}" if job.waiting_for else job.state
 
 
 class _Lines:
@@ -139,5 +145,7 @@ def _bar(console: Console) -> Progress:
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[tensor]}"),
         console=console,
     )

@@ -1,8 +1,9 @@
 """HTTP as the SDK needs it: problems become exceptions, and GETs ride out a restart of the gateway."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
@@ -16,7 +17,7 @@ _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _PATIENCE_AT_FIRST = 1.0
 _PATIENCE_LATER = 20.0
 
-Query = Mapping[str, str | int | bool | None]
+Query = Mapping[str, str | int | float | bool | Sequence[str] | None]
 
 
 class Connection:
@@ -58,15 +59,19 @@ class Connection:
         body: str | bytes | None = None,
         content_type: str = "application/json",
         timeout: httpx2.Timeout = _TIMEOUT,
+        idempotency_key: str | None = None,
     ) -> httpx2.Response:
         """One request, never repeated. Raises ProblemError, Unreachable."""
+        headers = {} if body is None else {"Content-Type": content_type}
+        if idempotency_key is not None:
+            headers["Idempotency-Key"] = idempotency_key
         with self._explaining():
             answer = self._client.request(
                 method,
                 path,
                 params=_present(query),
                 content=body,
-                headers={} if body is None else {"Content-Type": content_type},
+                headers=headers,
                 timeout=timeout,
             )
         self._answered = True
@@ -120,5 +125,5 @@ class Connection:
             raise Unreachable(f"the connection to {self._base_url} broke: {error}") from error
 
 
-def _present(query: Query | None) -> dict[str, str | int | bool] | None:
+def _present(query: Query | None) -> dict[str, Any] | None:
     return {name: value for name, value in query.items() if value is not None} if query else None

@@ -1,11 +1,12 @@
 """Jobs as the SDK shows them: get, cancel, wait, follow."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 
-from clients.sdk.connection import Connection
+from clients.sdk.connection import Connection, Query
 from clients.sdk.errors import JobFailed, Unreachable
-from service.contracts.job import Job, JobEvent, JobPage
+from service.contracts.job import Job, JobEvent, JobKind, JobLog, JobPage, JobState
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 1.0
@@ -18,10 +19,30 @@ class Jobs:
     def get(self, job_id: str) -> Job:
         return Job.model_validate_json(self._connection.get(f"/jobs/{job_id}").content)
 
-    def merges(self, cursor: str | None = None, limit: int | None = None) -> JobPage:
-        """Merge jobs, newest first."""
-        answer = self._connection.get("/merges", {"cursor": cursor, "limit": limit})
-        return JobPage.model_validate_json(answer.content)
+    def page(
+        self,
+        cursor: str | None = None,
+        limit: int | None = None,
+        *,
+        state: Sequence[JobState] = (),
+        kind: JobKind | None = None,
+        name: str | None = None,
+        created_after: datetime | None = None,
+    ) -> JobPage:
+        """Jobs for which all that is given holds, newest first; of several states, one."""
+        query: Query = {
+            "cursor": cursor,
+            "limit": limit,
+            "state": list(state) or None,
+            "kind": kind,
+            "name": name,
+            "created_after": created_after.astimezone().isoformat() if created_after else None,
+        }
+        return JobPage.model_validate_json(self._connection.get("/jobs", query).content)
+
+    def log(self, job_id: str) -> list[str]:
+        """The last lines that workers have written about the job."""
+        return JobLog.model_validate_json(self._connection.get(f"/jobs/{job_id}/log").content).lines
 
     def cancel(self, job_id: str) -> Job:
         return Job.model_validate_json(self._connection.send("POST", f"/jobs/{job_id}/cancel").content)

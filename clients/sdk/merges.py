@@ -33,13 +33,18 @@ class Merges:
         materialize: bool | None = None,
         *,
         lenient: bool = False,
+        timeout: float | None = None,
+        idempotency_key: str | None = None,
     ) -> Job | Model:
         """Queue one merge; with `materialize=False`, register it as a virtual model instead.
 
-        With `lenient`, unknown keys are among the answer's warnings instead of refused. Raises
-        ProblemError when the recipe cannot work.
+        With `lenient`, unknown keys are among the answer's warnings instead of refused. `timeout` is in
+        seconds, of one attempt. Sent again within a day with the same `idempotency_key`, the same request
+        gets the same answer and queues nothing. Raises ProblemError when the recipe cannot work.
         """
-        done = self.send(recipe, name, seed, materialize, lenient=lenient)
+        done = self.send(
+            recipe, name, seed, materialize, lenient=lenient, timeout=timeout, idempotency_key=idempotency_key
+        )
         if isinstance(done, SubmittedList):
             raise TypeError(f"these are {len(done.items)} recipes, all submitted: submit_all() takes several")
         return done
@@ -52,9 +57,19 @@ class Merges:
         materialize: bool | None = None,
         *,
         lenient: bool = False,
+        timeout: float | None = None,
+        idempotency_key: str | None = None,
     ) -> SubmittedList:
         """Submit a recipe with a `sweep`, or several recipes. Raises ProblemError, and takes none then."""
-        done = self.send(recipes, name, seed, materialize, lenient=lenient)
+        done = self.send(
+            recipes,
+            name,
+            seed,
+            materialize,
+            lenient=lenient,
+            timeout=timeout,
+            idempotency_key=idempotency_key,
+        )
         if not isinstance(done, SubmittedList):
             raise TypeError("this is one recipe without a sweep, and submitted: submit() takes it")
         return done
@@ -67,11 +82,18 @@ class Merges:
         materialize: bool | None = None,
         *,
         lenient: bool = False,
+        timeout: float | None = None,
+        idempotency_key: str | None = None,
     ) -> Job | Model | SubmittedList:
-        """Submit whatever it is: one recipe or several."""
-        answer = self._post(
-            recipes, {"name": name, "seed": seed, "materialize": materialize, "lenient": lenient or None}
-        )
+        """Submit whatever it is: one recipe or several. As submit() otherwise."""
+        query: Query = {
+            "name": name,
+            "seed": seed,
+            "materialize": materialize,
+            "lenient": lenient or None,
+            "timeout": timeout,
+        }
+        answer = self._post(recipes, query, idempotency_key)
         if "items" in answer.json():
             return SubmittedList.model_validate_json(answer.content)
         return job_or_model(answer.status_code, answer.content)
@@ -91,8 +113,15 @@ class Merges:
     def _plan(self, recipes: Recipe, seed: int | None, lenient: bool) -> httpx2.Response:
         return self._post(recipes, {"seed": seed, "dry_run": True, "lenient": lenient or None})
 
-    def _post(self, recipes: Recipe, query: Query) -> httpx2.Response:
-        return self._connection.send("POST", "/merges", query, read_recipe(recipes), "application/yaml")
+    def _post(self, recipes: Recipe, query: Query, idempotency_key: str | None = None) -> httpx2.Response:
+        return self._connection.send(
+            "POST",
+            "/merges",
+            query,
+            read_recipe(recipes),
+            "application/yaml",
+            idempotency_key=idempotency_key,
+        )
 
 
 def read_recipe(recipes: Recipe) -> bytes:

@@ -23,6 +23,8 @@ class Progress(BaseModel):
     bytes_per_second: float | None = None
     """Of this attempt, on average; None at its beginning."""
     seconds_left: float | None = None
+    tensor: str | None = None
+    """The one of the result that was begun last."""
 
 
 class JobError(BaseModel):
@@ -52,6 +54,8 @@ class Job(BaseModel):
     """Where a push has put the model."""
     progress: Progress = Progress()
     error: JobError | None = None
+    log_tail: list[str] = []
+    """The end of its log, where the job is asked for by its id."""
     remarks: dict[str, str] = {}
     """What a merge's method had to say about tensors of the result, by their names."""
     warnings: list[FieldProblem] = []
@@ -81,6 +85,12 @@ class Job(BaseModel):
     def staging_of(self, attempt: int) -> str:
         """The same of another attempt."""
         return f"{self.id}.{attempt}"
+
+
+class JobLog(BaseModel):
+    """The last lines that workers have written about a job: time, level, attempt, text."""
+
+    lines: list[str]
 
 
 class JobEvent(BaseModel):

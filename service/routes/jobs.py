@@ -11,7 +11,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from starlette.concurrency import run_in_threadpool
 
 from service.access.scopes import MERGE, READ
-from service.contracts.job import Job, JobEvents, JobKind, JobPage
+from service.contracts.job import Job, JobEvents, JobKind, JobLog, JobPage
 from service.contracts.names import JobId
 from service.parts import Parts, Wired
 from service.routes.job_filter import Filtered, page_of
@@ -40,7 +40,7 @@ def list_jobs(
 @router.get("/merges/{job_id}", dependencies=[READ], responses=refusals(404))
 def get_job(job_id: JobId, parts: Wired, response: Response) -> Job:
     """A job; while it is not finished, Retry-After says when to look again."""
-    job = parts.jobs.get(job_id)
+    job = parts.jobs.get_with_log(job_id)
     if not job.finished:
         response.headers["Retry-After"] = "1"
     return job
@@ -51,6 +51,13 @@ def get_job(job_id: JobId, parts: Wired, response: Response) -> Job:
 def cancel_job(job_id: JobId, parts: Wired) -> Job:
     """Ask for the end of a job; a finished job is returned as it is."""
     return parts.jobs.cancel(job_id)
+
+
+@router.get("/jobs/{job_id}/log", dependencies=[READ], responses=refusals(404))
+@router.get("/merges/{job_id}/log", dependencies=[READ], responses=refusals(404))
+def job_log(job_id: JobId, parts: Wired) -> JobLog:
+    """What workers have logged about a job: its last 500 lines."""
+    return JobLog(lines=parts.jobs.log(job_id))
 
 
 @router.get("/jobs/{job_id}/events", dependencies=[READ], response_model=JobEvents, responses=_EVENTS)

@@ -30,6 +30,8 @@ from tests.builders.merge_site import MergeSite
 _WORKERS = 2
 _CANCELLED = 0.1
 """Of the merges, the part that is cancelled at once."""
+_WAITING = 0.3
+"""Of the merges, the part that names a model of an earlier one, whether it is there yet or not."""
 _PAUSES = (0.1, 0.5, 2.0, 22.0)
 """Seconds; after the last, the job of a paused worker has been given to another one."""
 _PATIENCE = 400.0
@@ -125,26 +127,42 @@ class Chaos:
 
 
 class Client(threading.Thread):
-    """Submits merges over HTTP, each until it has an answer, and cancels some."""
+    """Submits merges over HTTP, each until it has an answer, some made from earlier ones; cancels some."""
 
     def __init__(self, url: str, merges: int, pause: float, seed: int) -> None:
         super().__init__(daemon=True)
         self.accepted: set[str] = set()
-        self.answered = 0
+        self.models: set[str] = set()
+        self.answered = self.waiting = 0
+        self._newest: dict[str, str] = {}
         self._http = httpx2.Client(base_url=url, timeout=10, trust_env=False)
         self._random = random.Random(seed)
         self._merges, self._pause = merges, pause
 
     def run(self) -> None:
         for number in range(1, self._merges + 1):
-            answer = self._insist("/merges", _recipe(number))
-            if answer.status_code == 202:
-                job_id = answer.json()["id"]
-                self.accepted.add(job_id)
-                if self._random.random() < _CANCELLED:
-                    self._insist(f"/jobs/{job_id}/cancel")
+            self._merge(number)
             self.answered += 1
             time.sleep(self._pause)
+
+    def _merge(self, number: int) -> None:
+        """Every fourth takes long enough to be caught in the act."""
+        speed = "slow" if number % 4 == 0 else "quick"
+        earlier = self._newest.get(speed) if self._random.random() < _WAITING else None
+        answer = self._insist("/merges", _recipe(number, speed, earlier or f"{speed}-2"))
+        if answer.status_code == 422:
+            # The earlier one has failed or was cancelled: there will be no such model.
+            answer = self._insist("/merges", _recipe(number, speed, f"{speed}-2"))
+        accepted = answer.status_code == 202
+        model = answer.json()["model" if accepted else "id"]
+        self._newest[speed] = model
+        self.models.add(model)
+        if accepted:
+            job_id = answer.json()["id"]
+            self.accepted.add(job_id)
+            self.waiting += bool(answer.json()["waiting_for"])
+            if self._random.random() < _CANCELLED:
+                self._insist(f"/jobs/{job_id}/cancel")
 
     def _insist(self, path: str, body: Any = None) -> httpx2.Response:
         while True:
@@ -154,7 +172,7 @@ class Client(threading.Thread):
                 time.sleep(0.2)
                 continue
             if answer.status_code < 500 and answer.status_code != 429:
-                assert answer.status_code < 400, answer.text
+                assert answer.status_code in (200, 202, 422), answer.text
                 return answer
             time.sleep(0.2)
 
@@ -193,13 +211,16 @@ def _count(chaos: Chaos, client: Client) -> dict[str, int]:
     jobs = _jobs(chaos)
     states = Counter[str](job.state for job in jobs)
     assert client.accepted <= {job.id for job in jobs}
-    assert len({job.model for job in jobs}) == client.answered, "a recipe has no job"
+    assert client.models <= {job.model for job in jobs}, "a recipe has no job"
+    ended_without = {job.id for job in jobs if job.state in ("failed", "cancelled")}
     ended = states["succeeded"] + states["failed"] + states["cancelled"]
     assert len(jobs) == ended
     for job in jobs:
         assert (job.error is not None) == (job.state == "failed")
-        assert job.error is None or job.error.type == "worker-lost", job
-    return {"submitted": len(jobs), **states, **chaos.faults, "faults": chaos.faults.total()}
+        assert job.error is None or job.error.type == "worker-lost" or job.error.job in ended_without, job
+    blamed = sum(job.error is not None and job.error.type == "dependency-failed" for job in jobs)
+    counts = {"submitted": len(jobs), "had to wait": client.waiting, **states, "failed with another": blamed}
+    return {**counts, **chaos.faults, "faults": chaos.faults.total()}
 
 
 def _check_models(chaos: Chaos) -> None:
@@ -222,13 +243,12 @@ def _check_keys(chaos: Chaos) -> None:
     assert not unexpected, f"keys that never expire: {unexpected}"
 
 
-def _recipe(number: int) -> dict[str, Any]:
-    """Every fourth takes long enough to be caught in the act."""
-    speed = "slow" if number % 4 == 0 else "quick"
+def _recipe(number: int, speed: str, other: str) -> dict[str, Any]:
+    """One of a kind for each number."""
     return {
         "merge_method": "ties",
         "base_model": f"{speed}-0",
-        "models": [{"model": f"{speed}-{expert}"} for expert in (1, 2)],
+        "models": [{"model": f"{speed}-1"}, {"model": other}],
         "parameters": {"weight": 1 / number, "density": 0.5},
     }
 

@@ -32,7 +32,11 @@ def merged(service: Running) -> dict[str, Model]:
 def test_a_merge_reports_bytes_and_becomes_an_immutable_model_named_by_its_recipe(
     service: Running, merged: dict[str, Model]
 ) -> None:
-    jobs = [job for job in service.api.jobs.merges().items if job.model in {m.id for m in merged.values()}]
+    jobs = [
+        job
+        for job in service.api.jobs.page(kind="merge").items
+        if job.model in {m.id for m in merged.values()}
+    ]
     assert {job.state for job in jobs} == {"succeeded"}
     for job in jobs:
         assert job.progress.bytes_done == job.progress.bytes_total > 200_000_000

@@ -19,11 +19,11 @@ import torch
 from service.contracts.model import FileEntry
 from service.contracts.recipe import Recipe
 from service.recipes.digest import NUMERICS, canonical
-from service.recipes.plan import Plan
+from service.recipes.plan import Plan, TensorTask
 from service.recipes.result_files import lay_out_files
 from service.sources.checkpoint import inspect_checkpoint
 from workers.merging.checkpoint import SHARD_BYTES, CheckpointWriter, Shard, shards_of, write_index
-from workers.merging.engine import merge
+from workers.merging.engine import Destination, merge
 from workers.merging.finished_shards import FinishedShard, forget_records, record_finished, take_over
 from workers.merging.model_card import Card, Ingredient
 from workers.merging.weights import Weights
@@ -47,9 +47,11 @@ class NotAsPlanned(Exception):
 
 
 class Progress(Protocol):
-    """Who watches: bytes of the result out, the wish to stop in. Called from several threads."""
+    """Who watches: tensors and bytes of the result out, the wish to stop in. Called from several threads."""
 
     def expect(self, total: int) -> None: ...
+
+    def begin(self, tensor: str) -> None: ...
 
     def add(self, count: int) -> None: ...
 
@@ -162,10 +164,15 @@ def _write_weights(
 ) -> dict[str, FinishedShard]:
     """Merge what `shards` hold; each but the last goes on record when it is finished. Adds to `remarks`."""
     writer = CheckpointWriter(folder, shards, metadata)
+
+    def allocate(task: TensorTask) -> Destination:
+        progress.begin(task.name)
+        return writer.allocate(task)
+
     results = merge(
         replace(what.plan, tasks=tuple(task for shard in shards for task in shard.tasks)),
         what.weights,
-        allocate=writer.allocate,
+        allocate=allocate,
         threads=computer.threads,
         device=computer.device,
         between_tiles=progress.check,

@@ -138,6 +138,28 @@ def test_a_job_can_be_watched_after_it_was_left_alone(registered: Stack, tmp_pat
     assert job in [item["id"] for item in json.loads(_run(registered, "jobs", "--json").stdout)]
 
 
+def test_a_key_makes_submitting_safe_to_repeat_and_jobs_are_listed_by_what_they_are(
+    registered: Stack, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(_RECIPE.replace("weight: 3", "weight: 5"))
+    once = ("submit", str(recipe), "--name", "once", "--timeout", "60", "--idempotency-key", "k", "--no-wait")
+
+    job = _run(registered, *once).stdout.strip()
+    watched = _run(registered, "watch", job)
+    again = _run(registered, *once).stdout.strip()
+
+    def listed(*chosen: str) -> list[str]:
+        return [item["id"] for item in json.loads(_run(registered, "jobs", "--json", *chosen).stdout)]
+
+    assert watched.returncode == 0, watched.stderr
+    assert again == job
+    assert listed("--name", "once", "--state", "succeeded", "--kind", "merge") == [job]
+    assert listed("--name", "once", "--state", "failed", "--state", "running") == []
+    assert listed("--since", "2999-01-01") == []
+    assert f"{job} succeeded" in _run(registered, "log", job).stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -58,6 +58,20 @@ def test_the_event_log_of_a_finished_job_is_the_same_as_json_and_as_a_stream(
     assert listed[-1]["data"]["state"] == "succeeded"
 
 
+def test_what_workers_log_about_a_job_is_kept_with_it(gateway: Gateway, job: Job) -> None:
+    assert gateway.client.get(f"/jobs/{job.id}/log").json() == {"lines": []}
+    gateway.work()
+
+    lines = gateway.client.get(f"/merges/{job.id}/log").json()["lines"]
+
+    assert f"INFO attempt 1: merge {job.id} begins" in lines[0]
+    assert any("linear of 1 tensors" in line for line in lines)
+    assert lines[-1].endswith(f"merge {job.id} succeeded")
+    assert gateway.client.get(f"/jobs/{job.id}").json()["log_tail"] == lines
+    assert gateway.redis.ttl(f"polymerge:job:{job.id}:log") > 0
+    assert_problem(gateway.client.get("/jobs/j_0000000000000000/log"), 404)
+
+
 def test_a_stream_goes_on_after_the_last_event_seen(gateway: Gateway, job: Job) -> None:
     gateway.work()
     listed = gateway.client.get(f"/jobs/{job.id}/events").json()["items"]

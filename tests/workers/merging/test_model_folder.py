@@ -40,6 +40,9 @@ class Counting:
     def expect(self, total: int) -> None:
         assert total == len(SHAPES) * TENSOR_BYTES
 
+    def begin(self, tensor: str) -> None:
+        assert tensor in SHAPES
+
     def add(self, count: int) -> None:
         self.added.append(count)
 
