@@ -14,7 +14,7 @@ _OURS = "polymerge"
 
 @contextmanager
 def logged(queue: JobQueue, job: Job) -> Iterator[None]:
-    """Our lines from INFO on, other libraries' warnings; without tracebacks, which are for the worker's log."""
+    """Our lines from INFO on, other libraries' warnings; no tracebacks, which are for the worker's log."""
     handler = _JobLog(queue, job)
     handler.addFilter(lambda record: record.name.startswith(_OURS) or record.levelno >= logging.WARNING)
     logging.getLogger(_OURS).setLevel(logging.INFO)

@@ -24,7 +24,6 @@ from workers.merging.model_folder import Computer, NoSpace, find_device, version
 from workers.stored_merge import stored_merge
 from workers.watch import Watch
 
-
 log = logging.getLogger("polymerge.merge_job")
 
 

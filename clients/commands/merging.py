@@ -118,7 +118,7 @@ def watch(job: JobArgument, as_json: AsJson = False, url: Url = DEFAULT_URL) -> 
 
 
 def jobs(
-    state: Annotated[list[JobState] | None, typer.Option(help="May be repeated.")] = None,
+    state: Annotated[JobState | None, typer.Option()] = None,
     kind: Annotated[JobKind | None, typer.Option()] = None,
     name: Annotated[str | None, typer.Option(help="Alias that the model gets.")] = None,
     since: Annotated[datetime | None, typer.Option(help="Created after this time.")] = None,
@@ -128,7 +128,9 @@ def jobs(
 ) -> None:
     """List jobs, newest first."""
     with Polymerge(url) as service:
-        page = service.jobs.page(limit=limit, state=state or (), kind=kind, name=name, created_after=since)
+        page = service.jobs.page(
+            limit=limit, state=[state] if state else (), kind=kind, name=name, created_after=since
+        )
     found = page.items
     if as_json:
         print_json(found)
