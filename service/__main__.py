@@ -8,7 +8,7 @@ import uvicorn
 from service.access.key_ring import BadKeyFile, KeyRing
 from service.access.policy import Unguarded, check_listening
 from service.app import create_app
-from service.http_protocol import LimitedProtocol
+from service.requests.http_protocol import LimitedProtocol
 from service.settings import Settings
 from service.telemetry.logs import configure_logging
 

@@ -11,11 +11,11 @@ from service.access.audit import Audited, AuditLog
 from service.access.authentication import Authentication
 from service.access.key_ring import KeyRing
 from service.access.limits import KeyLimits
-from service.body_limit import BodyLimit
 from service.errors import install_error_handlers
-from service.interruption import AnswerInterrupted, RunningRequests
 from service.openapi import DescribedApi
 from service.parts import make_parts
+from service.requests.body_limit import BodyLimit
+from service.requests.interruption import AnswerInterrupted, RunningRequests
 from service.routes import ROUTERS
 from service.settings import Settings
 from service.telemetry.middleware import Observed

@@ -15,9 +15,9 @@ from starlette.requests import ClientDisconnect
 from service.bucket.away import BucketAway
 from service.contracts.problem import FieldProblem, Problem, json_pointer
 from service.engines.router import NoEngine
-from service.queue import QueueFull, UnknownJob
+from service.jobs.queue import QueueFull, UnknownJob
+from service.models.registry import DamagedModel, UnknownModel
 from service.recipes.refusal import Refused
-from service.registry import DamagedModel, UnknownModel
 
 log = logging.getLogger("polymerge.gateway")
 

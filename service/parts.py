@@ -7,18 +7,18 @@ import redis
 from fastapi import Depends, Request
 
 from service.access.rates import Rates
-from service.admission import Admission
+from service.answering.judges import read_judges
+from service.answering.model_access import ModelAccess
 from service.connection import GATEWAY_ATTEMPTS, connect, connect_async
 from service.engines.router import EngineRouter
-from service.judges import read_judges
+from service.jobs.queue import JobQueue
 from service.languages.profile import Profiles
-from service.model_access import ModelAccess
-from service.open_store import open_store
-from service.queue import JobQueue
-from service.registry import Registry
+from service.models.open_store import open_store
+from service.models.registry import Registry
+from service.models.store import Store
+from service.models.usable_models import UsableModels
+from service.requests.admission import Admission
 from service.settings import Settings
-from service.store import Store
-from service.usable_models import UsableModels
 
 
 @dataclass(frozen=True)

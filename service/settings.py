@@ -37,7 +37,7 @@ class Settings(BaseModel):
     default_model: str | None = None
     """Id or alias that answers when a request names no model, or only a language (`@fr`)."""
     judges: Path | None = None
-    """A YAML file with the judges that may be asked (service/judges.py)."""
+    """A YAML file with the judges that may be asked (service/answering/judges.py)."""
     hub_push: bool = False
     """Whether models may be pushed to the Hugging Face hub, with the HF_TOKEN that workers have."""
     host: str = "127.0.0.1"

@@ -7,12 +7,12 @@ from typing import Any
 
 from service.contracts.job import Job
 from service.contracts.model import ImportRequest, Manifest
+from service.models.space import shortage
+from service.models.store import Store
 from service.recipes.refusal import refuse
 from service.settings import Settings
 from service.sources.files import import_id
 from service.sources.inspect import import_bytes, inspect_source
-from service.space import shortage
-from service.store import Store
 from workers.importing.stage import Staged, stage_source
 from workers.merging.model_folder import NoSpace
 from workers.watch import Watch

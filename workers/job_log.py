@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from redis.exceptions import RedisError
 
 from service.contracts.job import Job
-from service.queue import JobQueue
+from service.jobs.queue import JobQueue
 
 _OURS = "polymerge"
 

@@ -9,17 +9,17 @@ from pathlib import Path
 from service.contracts.job import Job
 from service.contracts.model import FileEntry, Manifest
 from service.contracts.recipe import Recipe
-from service.intact import Damaged, check_sizes, check_whole
+from service.models.intact import Damaged, check_sizes, check_whole
+from service.models.small_files import sync
+from service.models.space import shortage
+from service.models.store import Store, folder_bytes
 from service.recipes.digest import canonical, model_id
 from service.recipes.labels import merged_labels
 from service.recipes.parse import validate_recipe
 from service.recipes.plan import Plan
 from service.recipes.stored import plan_stored
 from service.settings import Settings
-from service.small_files import sync
 from service.sources.files import content_digest, hash_file
-from service.space import shortage
-from service.store import Store, folder_bytes
 from workers.merging.model_folder import Computer, NoSpace, find_device, versions, write_model
 from workers.stored_merge import stored_merge
 from workers.watch import Watch

@@ -17,14 +17,14 @@ from rq.timeouts import JobTimeoutException
 from service.bucket.away import BucketAway
 from service.connection import connect
 from service.contracts.job import Job, JobError
-from service.intact import Damaged
-from service.open_store import open_store
-from service.queue import MAX_ATTEMPTS, QUEUE, JobQueue, UnknownJob
+from service.jobs.queue import MAX_ATTEMPTS, QUEUE, JobQueue, UnknownJob
+from service.models.intact import Damaged
+from service.models.open_store import open_store
+from service.models.registry import Registry
+from service.models.store import Store
 from service.readiness import announce_merge_worker, withdraw_merge_worker
 from service.recipes.refusal import Refused
-from service.registry import Registry
 from service.settings import Settings
-from service.store import Store
 from service.telemetry.logs import configure_logging
 from service.telemetry.request import begin
 from service.telemetry.traces import traced_job

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from service.contracts.model import Manifest
+from service.models.store import MANIFEST
 from service.sources.adapter import inspect_adapter
-from service.store import MANIFEST
 from workers.merging.weights import AdapterWeights, CheckpointWeights, Weights
 
 

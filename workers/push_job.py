@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from service.contracts.job import Job
 from service.contracts.push import Push
-from service.intact import read_through
+from service.models.intact import read_through
+from service.models.store import MANIFEST, Store
 from service.settings import Settings
-from service.store import MANIFEST, Store
 from workers.push_failed import PushFailed
 from workers.watch import Watch
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import yaml
 
 from service.contracts.recipe import Recipe
+from service.models.store import Store
 from service.recipes.labels import merge_method
 from service.recipes.plan import Plan
-from service.store import Store
 from workers.merging.model_card import Ingredient
 from workers.merging.model_folder import Merge
 from workers.open_model import open_model

@@ -8,10 +8,10 @@ from dataclasses import replace
 from torch import Tensor
 
 from service.contracts.model import Manifest
+from service.models.store import Store
 from service.recipes.parse import validate_recipe
 from service.recipes.stored import plan_stored
 from service.settings import Settings
-from service.store import Store
 from workers.merging.engine import merge
 from workers.merging.model_folder import find_device
 from workers.open_model import open_model

@@ -4,7 +4,7 @@ import threading
 import time
 
 from service.contracts.job import Job, Progress
-from service.queue import JobQueue
+from service.jobs.queue import JobQueue
 
 _REPORT_SECONDS = 0.25
 _CANCEL_SECONDS = 0.5

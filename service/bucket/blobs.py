@@ -11,9 +11,9 @@ from pathlib import Path
 
 from service.bucket.objects import Found, Objects
 from service.contracts.model import FileEntry, Manifest
-from service.intact import Damaged
-from service.small_files import sync
-from service.watching import Watching
+from service.models.intact import Damaged
+from service.models.small_files import sync
+from service.models.watching import Watching
 
 
 class Blobs:

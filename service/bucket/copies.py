@@ -15,9 +15,9 @@ from pathlib import Path
 
 from service.bucket.blobs import Blobs
 from service.contracts.model import Manifest
-from service.small_files import sync
-from service.store import MANIFEST
-from service.watching import UNWATCHED, Watching
+from service.models.small_files import sync
+from service.models.store import MANIFEST
+from service.models.watching import UNWATCHED, Watching
 
 _AT_ONCE = 4
 """Files that are brought at a time."""

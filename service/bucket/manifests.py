@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from service.bucket.objects import Objects
 from service.contracts.model import Manifest
-from service.store import MANIFEST, STAMP
+from service.models.store import MANIFEST, STAMP
 
 _AT_ONCE = 16
 """Manifests that are read at a time."""

@@ -4,7 +4,7 @@ from service.bucket.objects import Objects
 
 
 class SmallObjects:
-    """SmallFiles (service/small_files.py) in a bucket."""
+    """SmallFiles (service/models/small_files.py) in a bucket."""
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects

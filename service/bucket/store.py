@@ -1,23 +1,23 @@
 """The model store in a bucket, with copies in a folder of each host.
 
 manifests.py and blobs.py are what is in the bucket, copies.py what is in the folder. Beside them the bucket
-has aliases/, alias-history/, notes/ and damage/: service/annotations.py.
+has aliases/, alias-history/, notes/ and damage/: service/models/annotations.py.
 """
 
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from service.annotations import Annotations
 from service.bucket.blobs import Blobs, blob
 from service.bucket.copies import Copies
 from service.bucket.manifests import Manifests
 from service.bucket.objects import Objects
 from service.bucket.small_objects import SmallObjects
 from service.contracts.model import Manifest
-from service.intact import Damaged, read_through
-from service.store import Store, folder_bytes
-from service.watching import UNWATCHED, Watching
+from service.models.annotations import Annotations
+from service.models.intact import Damaged, read_through
+from service.models.store import Store, folder_bytes
+from service.models.watching import UNWATCHED, Watching
 
 _ORPHANED = timedelta(days=1)
 

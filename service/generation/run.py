@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from service.answering.model_access import ModelAccess
 from service.contracts.generation import Delta, Failure, GenerateResponse, GenerateSummary, Output, Usage
 from service.contracts.language import LanguageProfile
 from service.ending import end
@@ -13,7 +14,6 @@ from service.errors import explain
 from service.generation.asks import Ask
 from service.generation.outputs import logprobs_of, output, text_of
 from service.languages.detect import DETECTOR
-from service.model_access import ModelAccess
 
 _AT_ONCE = 64
 

@@ -7,13 +7,13 @@ from typing import Any
 from service.contracts.model import Manifest
 from service.contracts.problem import FieldProblem, json_pointer
 from service.contracts.recipe import Recipe
+from service.models.store import Store
 from service.recipes.digest import model_id, pin
 from service.recipes.parse import validate_recipe
 from service.recipes.plan import Plan
 from service.recipes.refusal import Refused, refuse
 from service.recipes.sections import sections
 from service.recipes.stored import Coming, plan_stored
-from service.store import Store
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from types import MappingProxyType
 
 from service.contracts.recipe import Recipe
 from service.contracts.reference import split_reference
+from service.models.store import Store
 from service.recipes.plan import Plan, make_plan, tokens_of
 from service.recipes.refusal import refuse
 from service.sources.adapter import Factors, read_factors
 from service.sources.malformed import Malformed
 from service.sources.tokenizer_json import token_source
-from service.store import Store
 
 Coming = Mapping[str, Plan]
 """By id: models that are still to be written, and all that their plans refer to and is not written either."""

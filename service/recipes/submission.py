@@ -7,12 +7,12 @@ from typing import Any
 
 from service.contracts.merges import MAX_VARIANTS
 from service.contracts.problem import FieldProblem, json_pointer
+from service.models.store import Store
 from service.recipes.accept import Accepted, accept
 from service.recipes.document import load_document
 from service.recipes.refusal import Refused, nearest, refuse
 from service.recipes.stored import Coming
 from service.recipes.sweep import Variant, expand
-from service.store import Store
 
 _LIST_KEYS = {"recipes", "materialize"}
 

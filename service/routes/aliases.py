@@ -6,9 +6,9 @@ from service.access.scopes import MERGE, READ
 from service.contracts.model import Alias, AliasMove, AliasTarget
 from service.contracts.names import AliasName
 from service.errors import ProblemError
+from service.models.registry import UnknownModel
 from service.parts import Parts, Wired
 from service.recipes.refusal import nearest, refuse
-from service.registry import UnknownModel
 from service.routes.refusals import refusals
 
 router = APIRouter(prefix="/aliases", tags=["models"])

@@ -10,7 +10,8 @@ from fastapi.sse import EventSourceResponse, format_sse_event
 from starlette.concurrency import run_in_threadpool
 
 from service.access.scopes import GENERATE
-from service.addressing import Addressed, address, profile_of
+from service.answering.addressing import Addressed, address, profile_of
+from service.answering.disconnect import while_connected
 from service.contracts.generation import (
     Delta,
     Failure,
@@ -19,7 +20,6 @@ from service.contracts.generation import (
     GenerateSummary,
     Output,
 )
-from service.disconnect import while_connected
 from service.errors import explain
 from service.generation.asks import asks
 from service.generation.run import Generation

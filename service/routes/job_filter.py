@@ -8,8 +8,8 @@ from pydantic import AwareDatetime, BaseModel
 
 from service.contracts.job import Job, JobKind, JobPage, JobState
 from service.errors import no_such_cursor
+from service.jobs.queue import UnknownJob
 from service.parts import Wired
-from service.queue import UnknownJob
 
 
 class JobFilter(BaseModel):

@@ -9,7 +9,6 @@ from pydantic import Field, TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
 from service.access.scopes import MERGE, READ
-from service.coming import ComingModels
 from service.contracts.job import Job, JobPage, JobPriority
 from service.contracts.merges import MergeList, MergeRequest, PlanList, Submitted, SubmittedList
 from service.contracts.model import Model
@@ -17,8 +16,10 @@ from service.contracts.names import ALIAS_LENGTH, AliasName
 from service.contracts.plan import PlanSummary
 from service.contracts.recipe import MAX_DOCUMENTS, RecipeDocument
 from service.errors import BodyTooLarge
-from service.idempotency import IdempotencyKey, once
-from service.merges import check_space, make
+from service.jobs.coming import ComingModels
+from service.jobs.idempotency import IdempotencyKey, once
+from service.jobs.merges import check_space, make
+from service.models.space import free_bytes
 from service.parts import Parts, Wired
 from service.recipes.accept import Accepted
 from service.recipes.parse import MAX_RECIPE_BYTES
@@ -27,7 +28,6 @@ from service.recipes.submission import Submission, accept_all, read_submission
 from service.routes.accepted import done_or_accepted
 from service.routes.job_filter import Filtered, page_of
 from service.routes.refusals import refusals
-from service.space import free_bytes
 
 router = APIRouter(tags=["merges"])
 

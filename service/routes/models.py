@@ -19,18 +19,18 @@ from service.contracts.model import (
 )
 from service.contracts.names import ModelId
 from service.errors import no_such_cursor
-from service.idempotency import IdempotencyKey, once
-from service.lineage import lineage
-from service.merges import check_space, materialize
+from service.jobs.idempotency import IdempotencyKey, once
+from service.jobs.merges import check_space, materialize
+from service.models.lineage import lineage
+from service.models.registry import UnknownModel
+from service.models.removal import remove
+from service.models.search import Wanted
+from service.models.verification import verify
 from service.parts import Parts, Wired
 from service.recipes.refusal import refuse
-from service.registry import UnknownModel
-from service.removal import remove
 from service.routes.accepted import accepted, done_or_accepted
 from service.routes.refusals import refusals
-from service.search import Wanted
 from service.sources.inspect import import_bytes, inspect_source
-from service.verification import verify
 
 router = APIRouter(tags=["models"])
 

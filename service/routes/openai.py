@@ -11,14 +11,10 @@ from fastapi.sse import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
 from service.access.scopes import GENERATE, READ
-from service.addressing import address, address_body, context_of
-from service.contracts.model import Model
-from service.contracts.openai import ChatBody, CompletionBody
-from service.disconnect import while_connected
-from service.errors import explain, openai_error
-from service.generation.asks import with_instruction
-from service.judges import PREFIX
-from service.openai_request import (
+from service.answering.addressing import address, address_body, context_of
+from service.answering.disconnect import while_connected
+from service.answering.judges import PREFIX
+from service.answering.openai_request import (
     CHAT,
     COMPLETION,
     check_messages,
@@ -29,6 +25,10 @@ from service.openai_request import (
     known_fields,
     read_body,
 )
+from service.contracts.model import Model
+from service.contracts.openai import ChatBody, CompletionBody
+from service.errors import explain, openai_error
+from service.generation.asks import with_instruction
 from service.parts import Parts, Wired
 from service.routes.admitted import ADMITTED
 from service.routes.refusals import NEEDS_ENGINE, refusals

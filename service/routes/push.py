@@ -7,7 +7,7 @@ from service.access.scopes import ADMIN
 from service.contracts.job import Job
 from service.contracts.push import Push, PushRequest
 from service.errors import ProblemError
-from service.idempotency import IdempotencyKey, once
+from service.jobs.idempotency import IdempotencyKey, once
 from service.parts import Parts, Wired
 from service.routes.accepted import accepted
 from service.routes.refusals import refusals

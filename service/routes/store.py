@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from service.access.scopes import ADMIN, READ
-from service.cleaning import clean
 from service.contracts.store import Garbage, Reindexed, StoreUsage
+from service.models.cleaning import clean
+from service.models.space import free_bytes
 from service.parts import Wired
-from service.space import free_bytes
 
 router = APIRouter(prefix="/store", tags=["store"])
 

@@ -6,16 +6,23 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
 from service.access.scopes import GENERATE
-from service.addressing import Addressed, address_body
+from service.answering.addressing import Addressed, address_body
+from service.answering.disconnect import while_connected
+from service.answering.openai_request import (
+    DETOKENIZE,
+    TOKENIZE,
+    check_messages,
+    documented,
+    known_fields,
+    read_body,
+)
 from service.contracts.openai import DetokenizeBody, TokenizeBody
-from service.disconnect import while_connected
 from service.errors import ProblemError
 from service.generation.asks import with_instruction
-from service.openai_request import DETOKENIZE, TOKENIZE, check_messages, documented, known_fields, read_body
+from service.models.tokenizer import read_tokenizer_info, token_ids
 from service.parts import Parts, Wired
 from service.routes.admitted import ADMITTED
 from service.routes.refusals import NEEDS_ENGINE, refusals
-from service.tokenizer import read_tokenizer_info, token_ids
 
 router = APIRouter(tags=["openai"], dependencies=[GENERATE, ADMITTED], responses=refusals(*NEEDS_ENGINE))
 

@@ -13,11 +13,11 @@ from redis.exceptions import RedisError
 from service.contracts.engine import EngineState
 from service.contracts.job import JobKind
 from service.engines.overview import read_overview
-from service.queue import JobQueue
+from service.jobs.queue import JobQueue
+from service.models.registry import MODELS
+from service.models.space import free_bytes
+from service.models.store import Store
 from service.readiness import alive_workers
-from service.registry import MODELS
-from service.space import free_bytes
-from service.store import Store
 from service.telemetry.counts import Counts, read_counts
 
 _COUNTERS = {

@@ -13,14 +13,14 @@ from typing import Any
 import psutil
 import torch
 
-from service.coming import ComingModels
 from service.connection import connect
 from service.contracts.job import Job
-from service.queue import JobQueue
+from service.jobs.coming import ComingModels
+from service.jobs.queue import JobQueue
+from service.models.registry import Registry
+from service.models.store import Store
 from service.recipes.accept import accept
 from service.recipes.digest import canonical
-from service.registry import Registry
-from service.store import Store
 from tests.builders.redis_server import RedisServer
 from tests.workers.serving.models import add_model
 

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from service.contracts.model import Manifest
-from service.store import Store
+from service.models.store import Store
 from tests.workers.serving.models import commit
 
 _HIDDEN, _LAYERS, _VOCABULARY, _INNER = 64, 2, 256, 128

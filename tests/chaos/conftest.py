@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.store import Store
+from service.models.store import Store
 from tests.builders.running_service import start, stop
 from tests.builders.tiny_llama import add_tiny_llama
 from tests.chaos.patient import Patient

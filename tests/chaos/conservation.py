@@ -22,7 +22,7 @@ import psutil
 
 from service.connection import connect, text
 from service.contracts.job import Job
-from service.queue import QUEUE
+from service.jobs.queue import QUEUE
 from service.sources.files import hash_file
 from tests.builders.free_port import free_port
 from tests.builders.merge_site import MergeSite

@@ -14,7 +14,7 @@ from redis import Redis
 from redis.exceptions import AuthenticationError, ConnectionError, NoPermissionError
 
 from clients.stack.embedded_redis import find_server
-from service.store import Store
+from service.models.store import Store
 from tests.builders.free_port import free_port
 from tests.builders.gateway_process import running_gateway
 from tests.builders.merge_site import until

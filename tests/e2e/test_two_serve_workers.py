@@ -14,7 +14,7 @@ from redis import Redis
 
 from clients import Polymerge
 from service.contracts.engine import Engine
-from service.store import Store
+from service.models.store import Store
 from tests.builders.gateway_process import running_gateway
 from tests.builders.merge_site import until
 from tests.builders.tiny_llama import add_tiny_llama

@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 
 from clients.demo.assets import BASE
-from service.openai_request import CHAT, COMPLETION
+from service.answering.openai_request import CHAT, COMPLETION
 from tests.builders.gateway_process import running_gateway
 from tests.builders.running_service import Running
 

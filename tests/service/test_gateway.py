@@ -16,9 +16,9 @@ from redis import Redis
 
 from service.contracts.job import Progress
 from service.engines import keys
-from service.queue import JobQueue
-from service.registry import Registry
-from service.store import Store
+from service.jobs.queue import JobQueue
+from service.models.registry import Registry
+from service.models.store import Store
 from tests.builders.gateway_process import running_gateway
 from tests.workers.serving.models import add_model
 

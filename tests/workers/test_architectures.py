@@ -13,12 +13,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from service.contracts.job import Job
-from service.queue import JobQueue
+from service.jobs.queue import JobQueue
+from service.models.store import Store
 from service.recipes.accept import accept
 from service.recipes.digest import canonical
 from service.recipes.refusal import Refused
 from service.settings import Settings
-from service.store import Store
 from tests.builders.tiny_models import ARCHITECTURES, logits, tiny, tuned
 from workers.import_job import run_import
 from workers.merge_job import run_merge

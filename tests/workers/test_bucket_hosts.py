@@ -11,7 +11,7 @@ from clients.sdk.errors import ProblemError
 from service.bucket.objects import Objects
 from service.bucket.store import BucketStore
 from service.connection import connect
-from service.intact import read_through
+from service.models.intact import read_through
 from tests.builders.gateway_process import running_gateway
 from tests.builders.merge_site import MergeSite
 from tests.builders.s3_server import BUCKET, running_s3

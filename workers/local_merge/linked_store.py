@@ -12,12 +12,12 @@ from typing import Any
 import yaml
 
 from service.contracts.model import FileEntry, Manifest, TensorEntry
+from service.models.store import MANIFEST, Store
 from service.recipes.refusal import Refused
 from service.sources import adapter
 from service.sources.checkpoint import CARRIED, inspect_checkpoint
 from service.sources.files import content_digest, import_id
 from service.sources.malformed import Malformed
-from service.store import MANIFEST, Store
 from workers.local_merge.local_models import LocalModel
 from workers.local_merge.unusable import Unusable
 

@@ -15,11 +15,11 @@ from rich.filesize import decimal
 
 from service.contracts.local_merge import LocalMerge
 from service.contracts.problem import FieldProblem
+from service.models.store import Store
 from service.recipes.accept import Accepted, accept
 from service.recipes.document import load_document
 from service.recipes.parse import validate_recipe
 from service.recipes.refusal import Refused
-from service.store import Store
 from workers.local_merge.digests import digests, stamp
 from workers.local_merge.display import showing
 from workers.local_merge.linked_store import Entry, files_of, link_models

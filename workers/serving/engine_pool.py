@@ -14,8 +14,8 @@ from service.contracts.engine import EnginePage, ServeWorker
 from service.engines.board import EngineBoard
 from service.engines.overview import read_overview
 from service.engines.schedule import Decision, Need, Refuse, Start, Stop, Swap, schedule
-from service.open_store import open_store
-from service.registry import Registry
+from service.models.open_store import open_store
+from service.models.registry import Registry
 from service.settings import Settings
 from workers.serving.heartbeat import Heartbeat
 from workers.serving.memory import budget

@@ -1,8 +1,8 @@
 """What an engine must be to serve each model, as the schedule wants to know it."""
 
 from service.engines.schedule import Need
+from service.models.store import Store
 from service.settings import Settings
-from service.store import Store
 from workers.serving.fingerprint import fingerprint
 from workers.serving.memory import estimate
 

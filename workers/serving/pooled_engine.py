@@ -13,8 +13,8 @@ from redis.exceptions import RedisError
 from service.contracts.engine import Engine
 from service.engines.board import EngineBoard
 from service.engines.schedule import Need
-from service.intact import Damaged, check_contents, check_whole
-from service.registry import Registry
+from service.models.intact import Damaged, check_contents, check_whole
+from service.models.registry import Registry
 from service.settings import Settings
 from workers.serving.heartbeat import Heartbeat
 from workers.serving.memory import used

@@ -18,9 +18,9 @@ from vllm.model_executor.model_loader import register_model_loader
 from vllm.model_executor.model_loader.base_loader import BaseModelLoader
 
 from service.contracts.model import Manifest
+from service.models.store import Store
 from service.recipes.refusal import Refused
 from service.settings import Settings
-from service.store import Store
 from workers.merging.engine import NotFinite
 from workers.merging.weights import whole_tensor
 from workers.open_model import open_model, read_manifest

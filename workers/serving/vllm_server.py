@@ -16,8 +16,8 @@ from typing import Any
 
 import httpx2
 
-from service.context import positions
 from service.engines.keys import SERVED_NAME
+from service.models.context import positions
 from service.settings import Settings
 from service.telemetry.traces import otlp_endpoint
 from workers.serving.refusal import refusal_in

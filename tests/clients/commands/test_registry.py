@@ -12,8 +12,8 @@ import pytest
 import torch
 from redis import Redis
 
-from service.registry import Registry
-from service.store import Store
+from service.models.registry import Registry
+from service.models.store import Store
 from tests.builders.gateway_process import running_gateway
 from tests.workers.serving.models import add_model
 

@@ -11,8 +11,8 @@ from redis import Redis
 from clients.sdk.client import Polymerge
 from clients.sdk.errors import ProblemError
 from clients.sdk.export import ExportError
-from service.registry import Registry
-from service.store import Store
+from service.models.registry import Registry
+from service.models.store import Store
 from tests.builders.gateway_process import running_gateway
 from tests.builders.tiny_llama import add_tiny_llama
 

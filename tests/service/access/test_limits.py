@@ -11,7 +11,7 @@ from redis import Redis
 from service.access.rates import Rates, Taken
 from service.app import create_app
 from service.connection import connect_async
-from service.queue import JobQueue
+from service.jobs.queue import JobQueue
 from service.settings import Settings
 from tests.builders.api_keys import bearer
 from tests.builders.gateway_process import running_gateway

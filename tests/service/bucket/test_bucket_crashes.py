@@ -3,16 +3,16 @@
 from functools import partial
 from pathlib import Path
 
-from service import store
 from service.bucket import blobs, copies, manifests
 from service.bucket import store as bucket_store
 from service.bucket.objects import Objects
 from service.bucket.store import BucketStore
 from service.contracts.model import Manifest
+from service.models import store
 from service.sources.files import content_digest, hash_file
 from tests.builders.killed import dies_at
 from tests.builders.s3_server import BUCKET
-from tests.service.test_store import MODEL, manifest
+from tests.service.models.test_store import MODEL, manifest
 
 _PUBLISHING = {module.__file__ for module in (blobs, bucket_store, copies, manifests, store)}
 """Each of their lines asks the bucket for one thing at most."""

@@ -14,13 +14,13 @@ from service.bucket.blobs import blob
 from service.bucket.objects import Objects
 from service.bucket.store import BucketStore
 from service.contracts.model import Manifest
-from service.intact import Damaged, check_contents, check_sizes, check_whole
+from service.models.intact import Damaged, check_contents, check_sizes, check_whole
+from service.models.store import Store
+from service.models.verification import find_damage
 from service.sources.files import content_digest, hash_file
-from service.store import Store
-from service.verification import find_damage
 from tests.builders.free_port import free_port
 from tests.service.bucket.conftest import Host
-from tests.service.test_store import MODEL, manifest
+from tests.service.models.test_store import MODEL, manifest
 
 OTHER = "m_00000000000000bb"
 WEIGHTS = "model.safetensors"

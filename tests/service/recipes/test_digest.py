@@ -8,12 +8,12 @@ import pytest
 import torch
 import yaml
 
+from service.models.store import Store
 from service.recipes.accept import Accepted, accept
 from service.recipes.digest import canonical, model_id, pin
 from service.recipes.document import load_document
 from service.recipes.parse import validate_recipe
 from service.recipes.refusal import Refused
-from service.store import Store
 from tests.workers.serving.models import add_adapter, add_model
 
 ADAPTERS = ["m_" + "a" * 16]

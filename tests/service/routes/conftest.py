@@ -14,10 +14,10 @@ from rq import Queue
 
 from service.app import create_app
 from service.engines import keys
-from service.queue import QUEUE, JobQueue
-from service.registry import Registry
+from service.jobs.queue import QUEUE, JobQueue
+from service.models.registry import Registry
+from service.models.store import Store
 from service.settings import Settings
-from service.store import Store
 from tests.workers.serving.models import add_model
 from workers.merge_worker import make_worker
 

@@ -9,7 +9,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from service.registry import Registry
+from service.models.registry import Registry
 from tests.workers.serving.models import add_adapter, add_model
 
 from .conftest import MODELS, Gateway, assert_nothing_done, assert_problem

@@ -6,7 +6,7 @@ import pytest
 import torch
 from httpx2 import Response
 
-from service.registry import Registry
+from service.models.registry import Registry
 from tests.workers.serving.models import add_model
 
 from .conftest import MODELS, Gateway, assert_nothing_done

@@ -9,10 +9,10 @@ from fastapi.testclient import TestClient
 from redis import Redis
 
 from service.app import create_app
-from service.queue import JobQueue
-from service.registry import Registry
+from service.jobs.queue import JobQueue
+from service.models.registry import Registry
+from service.models.store import Store
 from service.settings import Settings
-from service.store import Store
 
 from .build import BASE, LORA, adapter, checkpoint, gguf, manifest
 

@@ -17,7 +17,7 @@ from service.settings import Settings
 from service.telemetry.logs import JsonLine
 from tests.builders.gateway_process import running_gateway
 from tests.builders.merge_site import MergeSite, until
-from tests.service.test_judges import judges_file
+from tests.service.answering.test_judges import judges_file
 
 ROUTE = "/v1/chat/completions"
 SECRET = "sk-do-not-tell"

@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from tests.builders.gateway_process import running_gateway
 from tests.builders.merge_site import MergeSite, until
-from tests.service.test_judges import judges_file
+from tests.service.answering.test_judges import judges_file
 
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 HEADERS = {"traceparent": f"00-{TRACE}-{CALLER}-01"}

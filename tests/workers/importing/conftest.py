@@ -10,9 +10,9 @@ from redis import Redis
 
 from service.contracts.job import Job, JobKind
 from service.contracts.model import ImportRequest, Manifest
-from service.queue import JobQueue
+from service.jobs.queue import JobQueue
+from service.models.store import Store
 from service.settings import Settings
-from service.store import Store
 from workers.importing.stage import Staged, stage_source
 from workers.merge_worker import make_worker
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from service.registry import Registry
+from service.models.registry import Registry
 from workers.merging.weights import whole_tensor
 from workers.open_model import open_model
 

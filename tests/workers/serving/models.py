@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import save_file
 
 from service.contracts.model import Manifest
+from service.models.store import Store
 from service.sources.files import content_digest, hash_file
 from service.sources.safetensors_header import read_header
-from service.store import Store
 
 LAYERS = 12
 

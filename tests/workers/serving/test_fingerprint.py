@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from service.store import Store
+from service.models.store import Store
 from tests.workers.serving.models import add_adapter, add_model, tied_tensors
 from workers.serving.fingerprint import fingerprint
 

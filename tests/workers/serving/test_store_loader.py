@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from service.store import Store
+from service.models.store import Store
 from tests.workers.serving.models import LAYERS, add_adapter, add_model, tied_tensors
 from workers.serving.store_loader import stream
 

@@ -10,13 +10,13 @@ import torch
 from redis import Redis
 from safetensors.torch import load_file
 
-from service.intact import check_sizes, check_whole
-from service.queue import JobQueue
+from service.jobs.queue import JobQueue
+from service.models.intact import check_sizes, check_whole
+from service.models.store import Store
+from service.models.virtual import register_virtual
 from service.recipes.accept import Accepted, accept
 from service.recipes.digest import canonical
 from service.settings import Settings
-from service.store import Store
-from service.virtual import register_virtual
 from tests.workers.serving.models import LAYERS, add_adapter, add_model, tied_tensors
 from workers.merge_job import run_merge
 from workers.merging.engine import NotFinite

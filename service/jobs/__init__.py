@@ -1,0 +1,1 @@
+"""Jobs: queued, recorded, watched."""
