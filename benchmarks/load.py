@@ -29,7 +29,7 @@ from clients import Polymerge
 from clients.demo.assets import BASE, LANGUAGES, Assets
 from clients.demo.register import register_base
 from clients.demo.steps import Step
-from clients.stack import Stack
+from clients.stack.stack import Stack
 
 READS = (
     "/models", f"/models/{BASE}", f"/models/{BASE}/lineage", "/v1/models", "/jobs", "/merges", "/engines",

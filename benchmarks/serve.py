@@ -31,8 +31,8 @@ from clients.demo.assets import BASE, EXPERTS, LANGUAGES, Assets
 from clients.demo.register import register_base, register_expert
 from clients.demo.scoring import load_prompts
 from clients.demo.steps import Step
-from clients.stack import Stack
 from clients.stack.ports import claim_port
+from clients.stack.stack import Stack
 from service.engines.keys import SERVED_NAME
 
 INGREDIENTS = ("safety", "general")

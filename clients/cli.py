@@ -2,6 +2,7 @@
 
 import errno
 import sys
+from importlib import import_module
 from importlib.metadata import version
 from typing import Annotated, Any, Never
 
@@ -9,11 +10,11 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
-from clients.commands import asking, audit, demo, engines, keys, local_merge, merging, models, registry, run
-from clients.keys import KeysError
-from clients.sdk.errors import PolymergeError
-from clients.sources import SourceError
-from clients.stack.start_error import StartError
+from clients.told import Told
+
+_GROUPS = (
+    "run", "demo", "local_merge", "merging", "models", "registry", "asking", "engines", "keys", "audit"
+)  # fmt: skip
 
 
 class _Commands(TyperGroup):
@@ -21,7 +22,7 @@ class _Commands(TyperGroup):
         """Anything that goes wrong for a reason is one line, without a traceback."""
         try:
             return super().invoke(ctx)
-        except (PolymergeError, SourceError, StartError, KeysError) as error:
+        except Told as error:
             _fail(str(error), 1)
         except ValidationError as error:
             _fail("; ".join(_explain(item) for item in error.errors()), 2)
@@ -58,8 +59,9 @@ def _options(
     """Without a command there is only the version to ask for; the help is the application's."""
 
 
-for _group in (run, demo, local_merge, merging, models, registry, asking, engines, keys, audit):
-    _group.register(app)
+# A merge without a service needs none of the others, and waiting for them is a good part of a small one.
+for _group in ["local_merge"] if sys.argv[1:2] == ["merge"] else _GROUPS:
+    import_module(f"clients.commands.{_group}").register(app)
 
 
 def _fail(text: str, code: int) -> Never:

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from clients.told import Told
 from service.contracts.access import ApiKey, KeyFile, Scope
 
 
-class KeysError(Exception):
+class KeysError(Told):
     """The file can't be used, or there is no such key; the text is for people."""
 
 

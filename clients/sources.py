@@ -5,10 +5,11 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from clients.told import Told
 from service.contracts.model import ImportSource
 
 
-class SourceError(Exception):
+class SourceError(Told):
     """A path that cannot be imported as it is; the text says what to do."""
 
 

@@ -73,4 +73,5 @@ def _become(options: LocalMerge) -> Never:
     sys.stdout.flush()
     # -P: a folder of the user's that is called `workers` must not hide ours.
     command = [sys.executable, "-P", "-m", "workers.local_merge", options.model_dump_json()]
-    os.execv(command[0], command)
+    # The threads of NumPy's BLAS would spin beside ours, with nothing to do.
+    os.execve(command[0], command, {**os.environ, "OPENBLAS_NUM_THREADS": "1"})

@@ -4,11 +4,12 @@ import json
 
 from pydantic import ValidationError
 
+from clients.told import Told
 from service.contracts.job import Job
 from service.contracts.problem import Problem
 
 
-class PolymergeError(Exception):
+class PolymergeError(Told):
     """Base of everything that the SDK raises."""
 
 

@@ -3,8 +3,3 @@
 A part that dies is restarted. When this process dies, even by kill -9, the kernel ends the parts (each asked
 for that signal), and the guardian ends whatever they leave behind.
 """
-
-from clients.stack.stack import Stack
-from clients.stack.start_error import StartError
-
-__all__ = ["Stack", "StartError"]

@@ -5,23 +5,33 @@ import json
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import Header
+from fastapi import Depends, Header, Request
 from fastapi.responses import JSONResponse
 from redis import Redis
 
+from service.contracts.access import ApiKey
 from service.contracts.problem import FieldProblem
 from service.errors import ProblemError
 
 _KEPT_SECONDS = 24 * 3600
 _LOCK_SECONDS = 60
 
-IdempotencyKey = Annotated[
+_Given = Annotated[
     str | None,
     Header(
         pattern=r"^[\x21-\x7e]{1,255}$",
         description="repeated within a day with the same request: the same answer, and no second job",
     ),
 ]
+
+
+def _of_its_client(request: Request, idempotency_key: _Given = None) -> str | None:
+    client: ApiKey | None = request.state.key
+    return idempotency_key and f"{client.id if client else ''}:{idempotency_key}"
+
+
+IdempotencyKey = Annotated[str | None, Depends(_of_its_client)]
+"""The header, as a key that no other client can have."""
 
 
 def once(

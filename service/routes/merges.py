@@ -64,6 +64,7 @@ _RECIPE_BODY = {
 async def submit_merge(
     request: Request,
     parts: Wired,
+    idempotency_key: IdempotencyKey,
     name: Annotated[AliasName | None, Query(description="alias for the model")] = None,
     seed: Annotated[int, Query(ge=0, lt=2**63, description="for random methods")] = 0,
     dry_run: Annotated[bool, Query(description="only plan")] = False,
@@ -74,7 +75,6 @@ async def submit_merge(
     timeout: Annotated[
         float | None, Query(gt=0, le=30 * 86400, description="seconds that one attempt may take")
     ] = None,
-    idempotency_key: IdempotencyKey = None,
 ) -> JSONResponse:
     """202 with the job; 200 with the model if it has been built, or is virtual; 422 if it can't work.
 

@@ -41,9 +41,7 @@ router = APIRouter(tags=["models"])
     status_code=202,
     responses=refusals(409, 429, 507) | {202: {"model": Job}},
 )
-def import_model(
-    request: ImportRequest, parts: Wired, idempotency_key: IdempotencyKey = None
-) -> JSONResponse:
+def import_model(request: ImportRequest, parts: Wired, idempotency_key: IdempotencyKey) -> JSONResponse:
     """Register a source under the sources root: 202 with the job, or 422 for one that can't be used."""
     asked = ("/models", request.model_dump_json())
     return once(parts.redis, idempotency_key, asked, lambda: _import(request, parts))

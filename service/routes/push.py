@@ -23,7 +23,7 @@ router = APIRouter(tags=["models"])
     responses=refusals(403, 404, 409, 429) | {202: {"model": Job}},
 )
 def push_model(
-    reference: str, request: PushRequest, parts: Wired, idempotency_key: IdempotencyKey = None
+    reference: str, request: PushRequest, parts: Wired, idempotency_key: IdempotencyKey
 ) -> JSONResponse:
     """Have a worker push the model's files, as an export has them, to a repository on the hub.
 

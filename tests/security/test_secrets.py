@@ -14,8 +14,7 @@ import pytest
 
 from clients.keys import create_key
 from clients.sdk.readiness import ask as readiness_of
-from clients.stack import Stack
-from clients.stack.stack import GATEWAY, MERGE_WORKER
+from clients.stack.stack import GATEWAY, MERGE_WORKER, Stack
 
 _PROGRAM = Path(sys.executable).with_name("polymerge")
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from service.recipes.plan import Plan, TensorTask
 from workers.merging.dtypes import TORCH_DTYPES
-from workers.merging.finite import NotFinite, check_finite
+from workers.merging.finite import NotFinite, rounded
 from workers.merging.freed_memory import keep_freed_memory
 from workers.merging.inputs import TILE_ELEMENTS, Result, RunAll, Tile
 from workers.merging.sources import Sources
@@ -132,8 +132,7 @@ class _Bench:
         inputs, apply = self.sources.prepare(task, guarded)
 
         def write(tile: Tile) -> None:
-            rows = apply(tile).to(out.tensor.dtype)
-            check_finite(rows, task.name)
+            rows = rounded(apply(tile), out.tensor.dtype, task.name)
             out.write(tile.start, rows)
             self.done(rows.nbytes)
 

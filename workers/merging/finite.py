@@ -5,15 +5,23 @@ from math import isfinite
 import torch
 from torch import Tensor
 
+from workers.merging import kernels
+
 
 class NotFinite(Exception):
     """The arithmetic gave NaN or infinity: the recipe or a source is bad."""
 
 
-def check_finite(rows: Tensor, name: str) -> None:
-    """Raises NotFinite, naming the tensor that the rows are of."""
-    if not _is_finite(rows):
+def rounded(rows: Tensor, dtype: torch.dtype, name: str) -> Tensor:
+    """The rows in `dtype`. Raises NotFinite, naming the tensor that they are of."""
+    if dtype == torch.bfloat16 and rows.dtype == torch.float32 and rows.is_cpu:
+        result, finite = kernels.to_bfloat16(rows)
+    else:
+        result = rows.to(dtype)
+        finite = _is_finite(result)
+    if not finite:
         raise NotFinite(f"{name}: the merge gives NaN or infinity; look at weights and sources")
+    return result
 
 
 def _is_finite(tensor: Tensor) -> bool:

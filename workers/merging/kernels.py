@@ -16,6 +16,8 @@ from workers.merging import loops
 Numbers = NDArray[Any]
 
 _ANY = 0x7FFFFFFF
+_ROUNDED_TO_INFINITY = 0x7F7F8000
+"""Bit pattern of the least float32 magnitude that bfloat16 has no number for."""
 _MASK = np.dtype(
     [("low", "i4"), ("low_stop", "i8"), ("top", "i4"), ("top_stop", "i8"), ("key", "u8"), ("wins", "i4")],
     align=True,
@@ -71,6 +73,13 @@ def subtract(minuend: Tensor, subtrahend: Tensor) -> Tensor:
     (array,), origin = _with_base([minuend], subtrahend)
     loops.subtract(array, origin, out.view(-1).numpy())
     return out
+
+
+def to_bfloat16(numbers: Tensor) -> tuple[Tensor, bool]:
+    """float32 numbers rounded to nearest even, and whether all are finite then."""
+    rounded = torch.empty(numbers.shape, dtype=torch.bfloat16)
+    largest = loops.round_to_bfloat16(_array(numbers), rounded.view(-1).view(torch.uint16).numpy())
+    return rounded, int(largest) < _ROUNDED_TO_INFINITY
 
 
 def add_task_vectors(

@@ -30,6 +30,8 @@ from workers.merging.inputs import Inputs, Tile
 
 _REPEATED = 3
 """Times that a pattern occurs from where on it is counted (differences of bfloat16 repeat), not listed."""
+_FEW = 64
+"""So small a part of a tile, 1 / _FEW, is listed in any case."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,8 @@ class _Found:
     @classmethod
     def of(cls, start: int, values: Difference, bracket: Bracket) -> "_Found":
         above, within = sift(values, bracket.low, bracket.high)
+        if len(within) * _FEW < values.minuend.numel():
+            return cls(start, above, within, None)
         patterns, counts = np.unique(within, return_counts=True)
         if len(within) > _REPEATED * len(patterns):
             return cls(start, above, patterns, counts)

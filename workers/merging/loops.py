@@ -15,6 +15,7 @@ BLOCK = 1024
 
 _ZERO, _ONE, _MINUS_ONE = np.float32(0), np.float32(1), np.float32(-1)
 _MAGNITUDE = np.int32(0x7FFFFFFF)
+_UNSIGNED_MAGNITUDE = np.uint32(0x7FFFFFFF)
 _GROUP = 4
 """Entries that one random number serves."""
 
@@ -112,6 +113,20 @@ def subtract(minuend: Any, subtrahend: Any, out: Any) -> None:
         _widen_difference(minuend[start : start + BLOCK], subtrahend.size, origin, numbers)
         for i in range(result.size):
             result[i] = numbers[i]
+
+
+@njit(nogil=True, cache=True)
+def round_to_bfloat16(numbers: Any, out: Any) -> Any:
+    """out = numbers, to nearest even. Returns the largest bit pattern of a magnitude among `numbers`."""
+    bits, largest = numbers.view(np.uint32), np.uint32(0)
+    for start in range(0, bits.size, BLOCK):
+        block, rounded = bits[start : start + BLOCK], out[start : start + BLOCK]
+        for i in range(block.size):
+            largest = max(largest, block[i] & _UNSIGNED_MAGNITUDE)
+        for i in range(block.size):
+            even = (block[i] >> np.uint32(16)) & np.uint32(1)
+            rounded[i] = np.uint16((block[i] + np.uint32(0x7FFF) + even) >> np.uint32(16))
+    return largest
 
 
 @njit(nogil=True, cache=True)

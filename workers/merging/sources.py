@@ -18,7 +18,7 @@ from service.recipes.plan import Plan, TensorRef, TensorTask
 from service.recipes.vocabulary.runs import Run, runs
 from workers.merging.counter_random import key_of
 from workers.merging.dtypes import TORCH_DTYPES
-from workers.merging.finite import check_finite
+from workers.merging.finite import rounded
 from workers.merging.inputs import Inputs, RunAll, Source, Tile, TileFunction
 from workers.merging.methods import load_method
 from workers.merging.vocabulary import Reader, permuted, run_identities
@@ -78,9 +78,7 @@ class Sources:
             # Random masks count elements from a tile's first one: rows that don't follow each other go alone.
             stretches = [(start, stop)] if step == 1 else [(row, row + 1) for row in range(start, stop, step)]
             rows = torch.cat([apply(inputs.tile(*stretch)) for stretch in stretches])
-            rounded = rows.to(TORCH_DTYPES[task.dtype])
-            check_finite(rounded, name)
-            return rounded
+            return rounded(rows, TORCH_DTYPES[task.dtype], name)
 
         return read
 

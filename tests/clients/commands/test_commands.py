@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from clients.sdk.readiness import ask
-from clients.stack import Stack
 from clients.stack.ports import claim_port
-from clients.stack.stack import GATEWAY, MERGE_WORKER
+from clients.stack.stack import GATEWAY, MERGE_WORKER, Stack
 
 _PROGRAM = Path(sys.executable).with_name("polymerge")
 _RECIPE = """

@@ -11,9 +11,8 @@ import pytest
 from clients import Polymerge
 from clients.sdk.errors import ProblemError, Unreachable
 from clients.sdk.readiness import ask
-from clients.stack import Stack
 from clients.stack.ports import claim_port
-from clients.stack.stack import GATEWAY
+from clients.stack.stack import GATEWAY, Stack
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from clients.stack import Stack
 from clients.stack.part import Part
+from clients.stack.stack import Stack
 from clients.stack.stop_signals import stopping_on_signals
 
 STAND_IN = Path(__file__).with_name("stand_in.py")

@@ -16,7 +16,8 @@ import psutil
 import pytest
 from redis import Redis
 
-from clients.stack import Stack, StartError
+from clients.stack.stack import Stack
+from clients.stack.start_error import StartError
 from tests.clients.stack.run_stack import TEMPERS, make_part, note
 
 GONE_SECONDS = 15.0

@@ -3,8 +3,11 @@
 import json
 
 import pytest
+from fastapi.testclient import TestClient
 
+from service.app import create_app
 from service.contracts.job import Job
+from tests.builders.api_keys import bearer
 
 from .conftest import Gateway, assert_problem
 from .test_merges import LINEAR
@@ -114,6 +117,16 @@ def test_a_key_makes_a_request_safe_to_repeat_and_serves_no_other(gateway: Gatew
     other = gateway.client.post("/merges", json=LINEAR, params={"seed": 1}, headers=key)
     assert assert_problem(other, 422, "/idempotency-key")["type"] == "idempotency-conflict"
     assert all(gateway.redis.ttl(name) > 0 for name in gateway.redis.keys("polymerge:idempotency:*"))
+
+
+def test_clients_with_keys_of_their_own_may_use_the_same_idempotency_key(gateway: Gateway) -> None:
+    me, you = (bearer(gateway.settings.keys_path, name, ["merge"]) for name in ("me", "you"))
+    key = {"idempotency-key": "1"}
+    with TestClient(create_app(gateway.settings)) as client:
+        mine = client.post("/merges", json=LINEAR, headers=key | me)
+        yours = client.post("/merges", json=LINEAR, params={"seed": 1}, headers=key | you)
+
+    assert (mine.status_code, yours.status_code) == (202, 202)
 
 
 def test_jobs_are_listed_by_state_name_model_and_time(gateway: Gateway) -> None:

@@ -152,3 +152,25 @@ def elsewhere(tile: Tile) -> Tile:
 
 def assert_equal(found: Tensor, wanted: Tensor) -> None:
     torch.testing.assert_close(found, wanted, rtol=0, atol=0, equal_nan=True)
+
+
+@given(st.lists(st.floats(width=32), min_size=1, max_size=9), st.integers(0, 1 << 32), SIZES)
+@settings(deadline=None, max_examples=100)
+def test_rounding(special: list[float], seed: int, size: int) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    bits = torch.randint(-(1 << 31), 1 << 31, (size,), generator=rng).to(torch.int32)
+    for numbers in (torch.tensor(special), bits.view(torch.float32), torch.randn(size, generator=rng)):
+        found, finite = kernels.to_bfloat16(numbers)
+        wanted = numbers.to(torch.bfloat16)
+        assert finite == bool(wanted.isfinite().all())
+        if finite:
+            assert_equal(found, wanted)
+
+
+@pytest.mark.parametrize(
+    ("number", "finite"), [(0x7F7F7FFF, True), (0x7F7F8000, False), (0x7FFFFFFF, False), (0x7F800000, False)]
+)
+def test_what_rounds_to_infinity_is_not_finite(number: int, finite: bool) -> None:
+    numbers = torch.tensor([0, number], dtype=torch.int32).view(torch.float32)
+    for sign in (1, -1):
+        assert kernels.to_bfloat16(sign * numbers)[1] == finite
