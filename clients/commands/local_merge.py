@@ -2,6 +2,7 @@
 
 import os
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Never
@@ -70,8 +71,7 @@ def _become(options: LocalMerge) -> Never:
         raise StartError(
             f"merging on this machine needs {' and '.join(missing)}: pip install 'polymerge[workers]'"
         )
-    sys.stdout.flush()
-    # -P: a folder of the user's that is called `workers` must not hide ours.
-    command = [sys.executable, "-P", "-m", "workers.local_merge", options.model_dump_json()]
     # The threads of NumPy's BLAS would spin beside ours, with nothing to do.
-    os.execve(command[0], command, {**os.environ, "OPENBLAS_NUM_THREADS": "1"})
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    # By its name, since clients know nothing of torch; in this process, which has begun already.
+    sys.exit(import_module("workers.local_merge.command").main(options))

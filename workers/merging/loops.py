@@ -161,7 +161,6 @@ def add_task_vectors(
             _mask(vector, masks[model], start, offset, random)
             for i in range(BLOCK):
                 vector[i] *= factor
-            for i in range(BLOCK):
                 total[i] += vector[i]
         if elect:
             _elect(vectors, weights, total, divisor)
@@ -230,20 +229,32 @@ def _widen_difference(block: Any, less: Any, subtrahend: Any, numbers: Any) -> N
 def _mask(vector: Any, mask: Any, start: Any, offset: Any, random: Any) -> None:
     bits = vector.view(np.int32)
     if mask.low > 0 or mask.top < _MAGNITUDE:
-        low, low_stop = mask.low, np.int32(mask.low_stop - start)
-        top, top_stop = mask.top, np.int32(mask.top_stop - start)
-        for i in range(BLOCK):
-            magnitude = bits[i] & _MAGNITUDE
-            from_low = magnitude >= low + np.int32(np.int32(i) >= low_stop)
-            below_top = magnitude < top + np.int32(np.int32(i) >= top_stop)
-            # Multiplied, here and below, so that a NaN stays one.
-            vector[i] *= _ONE if from_low & below_top else _ZERO
+        low, low_stop = mask.low, mask.low_stop - start
+        top, top_stop = mask.top, mask.top_stop - start
+        if 0 < low_stop < BLOCK or 0 < top_stop < BLOCK:
+            _mask_to_stops(vector, bits, low, np.int32(low_stop), top, np.int32(top_stop))
+        else:
+            low += np.int32(low_stop <= 0)
+            top += np.int32(top_stop <= 0 and top < _MAGNITUDE)
+            for i in range(BLOCK):
+                magnitude = bits[i] & _MAGNITUDE
+                # Multiplied, here and below, so that a NaN stays one.
+                vector[i] *= _ONE if (magnitude >= low) & (magnitude < top) else _ZERO
     if mask.wins < 32768:
         _draw(mask.key, (offset + start) // _GROUP, random)
         coins = random.view(np.int16)[(offset + start) % _GROUP :]
         wins = np.int32(mask.wins)
         for i in range(BLOCK):
             vector[i] *= _ONE if np.int32(coins[i]) < wins else _ZERO
+
+
+@njit(nogil=True, cache=True)
+def _mask_to_stops(vector: Any, bits: Any, low: Any, low_stop: Any, top: Any, top_stop: Any) -> None:
+    for i in range(BLOCK):
+        magnitude = bits[i] & _MAGNITUDE
+        from_low = magnitude >= low + np.int32(np.int32(i) >= low_stop)
+        below_top = magnitude < top + np.int32(np.int32(i) >= top_stop)
+        vector[i] *= _ONE if from_low & below_top else _ZERO
 
 
 @njit(nogil=True, cache=True)

@@ -1,4 +1,4 @@
-"""`python -m workers.local_merge OPTIONS`, OPTIONS being a LocalMerge as JSON."""
+"""What `polymerge merge` runs once it knows its options."""
 
 import signal
 import sys
@@ -29,7 +29,3 @@ def _fail(text: str, code: int = 1) -> int:
     for line in text.splitlines():
         print(f"Error: {line}", file=sys.stderr)
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main(LocalMerge.model_validate_json(sys.argv[1])))
