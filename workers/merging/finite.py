@@ -5,8 +5,6 @@ from math import isfinite
 import torch
 from torch import Tensor
 
-from workers.merging import kernels
-
 
 class NotFinite(Exception):
     """The arithmetic gave NaN or infinity: the recipe or a source is bad."""
@@ -15,6 +13,9 @@ class NotFinite(Exception):
 def rounded(rows: Tensor, dtype: torch.dtype, name: str) -> Tensor:
     """The rows in `dtype`. Raises NotFinite, naming the tensor that they are of."""
     if dtype == torch.bfloat16 and rows.dtype == torch.float32 and rows.is_cpu:
+        # Not imported with this module: vLLM, which imports the engine, can't start once numba is there.
+        from workers.merging import kernels
+
         result, finite = kernels.to_bfloat16(rows)
     else:
         result = rows.to(dtype)

@@ -1,4 +1,6 @@
 import re
+import subprocess
+import sys
 from itertools import groupby
 from pathlib import Path
 
@@ -57,3 +59,9 @@ def test_an_adapter_streams_its_base_with_the_product_added(store: Store) -> Non
     assert torch.allclose(streamed[f"{changed}.weight"], tensors[f"{changed}.weight"] + 4)
     same = [name for name in tensors if name != f"{changed}.weight"]
     assert all(torch.equal(streamed[name], tensors[name]) for name in same)
+
+
+def test_the_load_format_brings_no_compiler_into_vllm() -> None:
+    """vLLM 0.32 stops, when it starts, at an object of numba's that it finds among the loaded modules."""
+    program = "import sys, workers.serving.store_loader; sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
