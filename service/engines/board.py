@@ -43,6 +43,10 @@ class EngineBoard:
         self._redis.delete(*(key(engine_id) for key in (keys.record, keys.leases, keys.running, keys.use)))
         self._redis.srem(keys.ENGINES, engine_id)
 
+    def in_demand(self) -> bool:
+        """Whether requests wait for a model."""
+        return bool(self._redis.exists(keys.DEMAND))
+
     def publish_worker(self, worker: ServeWorker) -> None:
         with self._redis.pipeline() as pipe:
             pipe.set(keys.worker(worker.name), worker.model_dump_json(), ex=HEARTBEAT_SECONDS)

@@ -14,7 +14,8 @@ from service.engines import keys
 from service.engines.holds import Hold, Holds
 from service.engines.line import Line
 
-_POLL_SECONDS = 0.05
+_POLL_SECONDS = 0.02
+_ASK_SECONDS = 0.1
 _WAITING_SECONDS = 5
 
 
@@ -74,11 +75,15 @@ class EngineRouter:
 
     async def _serve(self, model: str, line: Line[Hold]) -> None:
         """One task for all in line: ask for the model until each has an engine, or knows why not."""
+        asked = 0.0
         try:
             while place := line.first():
                 hold = await self._holds.join(model)
                 if hold is None:
-                    await self._ask_for(model, line)
+                    if time.monotonic() - asked > _ASK_SECONDS:
+                        asked = time.monotonic()
+                        await self._ask_for(model, line)
+                    await asyncio.sleep(_POLL_SECONDS)
                 elif not line.give(place, hold):
                     self._holds.leave(hold)
         except Exception as error:
@@ -99,4 +104,3 @@ class EngineRouter:
                 pipe.expire(keys.waiting(model), _WAITING_SECONDS)
                 pipe.zadd(keys.DEMAND, {model: now}, nx=True)
                 await pipe.execute()
-        await asyncio.sleep(_POLL_SECONDS)

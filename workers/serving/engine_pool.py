@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from datetime import UTC, datetime
 
 import psutil
@@ -24,7 +25,10 @@ from workers.serving.pooled_engine import PooledEngine
 
 log = logging.getLogger("polymerge.serve_worker")
 
-_POLL_SECONDS = 0.05
+_STEP_SECONDS, _IDLE_STEP_SECONDS = 0.05, 0.2
+"""From step to step while requests wait for a model, and while none does."""
+_NOTICE_SECONDS = 0.02
+"""How soon the first one is noticed."""
 
 
 class EnginePool:
@@ -50,11 +54,13 @@ class EnginePool:
         self._board.withdraw_dead(socket.gethostname(), _lives)
         self._beat.start()
         try:
-            while not self._stopping.wait(_POLL_SECONDS):
+            while not self._stopping.is_set():
                 try:
                     self._step()
+                    self._rest()
                 except RedisError as error:
                     log.warning("Redis is away: %s", error)
+                    self._stopping.wait(_STEP_SECONDS)
         finally:
             self._end()
 
@@ -72,6 +78,16 @@ class EnginePool:
         needs = self._needs_of(pool)
         for decision in schedule(pool, needs, self._settings.switch_after_seconds, datetime.now(UTC)):
             self._carry_out(decision, needs)
+
+    def _rest(self) -> None:
+        """Until the next step is due, or somebody asks for a model: looking costs far less than a step."""
+        if self._board.in_demand():
+            self._stopping.wait(_STEP_SECONDS)
+            return
+        until = time.monotonic() + _IDLE_STEP_SECONDS
+        while time.monotonic() < until and not self._stopping.wait(_NOTICE_SECONDS):
+            if self._board.in_demand():
+                return
 
     def _needs_of(self, pool: EnginePage) -> dict[str, Need]:
         """Of every model that is wanted. One that can't be read is refused."""
