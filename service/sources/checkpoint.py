@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.contracts.model import TensorEntry
-from service.sources.configuration import check_no_code, check_numbers
+from service.sources.configuration import check_names, check_no_code, check_numbers
 from service.sources.json_object import read_object
 from service.sources.malformed import Malformed
 from service.sources.root import contained
@@ -44,7 +44,9 @@ def inspect_checkpoint(folder: Path, root: Path) -> Checkpoint:
     files = {name: contained(root, folder / name) for name in CARRIED if (folder / name).is_file()}
     for name in sorted(_MAY_NAME_CODE & files.keys()):
         check_no_code(name, read_object(files[name]))
-    check_numbers(CONFIG, read_object(files[CONFIG]))
+    config = read_object(files[CONFIG])
+    check_names(CONFIG, config)
+    check_numbers(CONFIG, config)
     if (folder / SINGLE).is_file():
         files[SINGLE] = contained(root, folder / SINGLE)
         tensors = read_header(files[SINGLE])

@@ -1,5 +1,6 @@
 """What config.json and its like may say: no code to be run, and numbers that a model can have."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +9,7 @@ from service.sources.malformed import Malformed
 _CODE = {"auto_map", "custom_pipelines", "model_file", "trust_remote_code"}
 _LAYERS = {"num_hidden_layers", "num_layers", "num_decoder_layers", "n_layer", "n_layers"}
 _POSITIONS = {"max_position_embeddings", "n_positions"}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _MOST_LAYERS = 10_000
 _MOST_POSITIONS = 2**31
 
@@ -27,6 +29,19 @@ def check_numbers(name: str, config: dict[str, Any]) -> None:
         most = _MOST_LAYERS if key in _LAYERS else _MOST_POSITIONS if key in _POSITIONS else None
         if most is not None and value is not None and not (type(value) is int and 0 <= value <= most):
             raise Malformed(f"{name}: {path} is {value!r}; a whole number up to {most} is needed")
+
+
+def check_names(name: str, config: dict[str, Any]) -> None:
+    """Of model type and architectures, by which libraries choose what they run. Raises Malformed."""
+    architectures = config.get("architectures") or []
+    if not isinstance(architectures, list) or not all(map(_is_name, architectures)):
+        raise Malformed(f"{name}: architectures is {architectures!r}; a list of names of classes is needed")
+    if config.get("model_type") is not None and not _is_name(config["model_type"]):
+        raise Malformed(f"{name}: model_type is {config['model_type']!r}; a name is needed")
+
+
+def _is_name(found: Any) -> bool:
+    return isinstance(found, str) and _NAME.fullmatch(found) is not None
 
 
 def _entries(config: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:

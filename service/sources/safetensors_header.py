@@ -53,7 +53,8 @@ def _check_metadata(metadata: Any) -> None:
 
 def _stretch(name: str, entry: Any) -> tuple[int, int]:
     """[begin, end) of a tensor's bytes, which have the size that shape and dtype say."""
-    name.encode()
+    if not name.isprintable():
+        raise ValueError(f"the tensor name {name!r} has characters that can't be printed")
     if not isinstance(entry, dict) or entry.keys() != _FIELDS:
         raise ValueError(f"tensor '{name}' must have dtype, shape and data_offsets, and nothing else")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]

@@ -36,7 +36,9 @@ class TextLine(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         pairs = [f"{name}={value}" for name, value in _fields(record).items()]
-        return " ".join([super().formatMessage(record), *pairs])
+        line = " ".join([super().formatMessage(record), *pairs])
+        # What clients have sent may be in it: it must not look like lines of their own.
+        return line.replace("\r", "\\r").replace("\n", "\\n")
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Requests made up from the OpenAPI document, right ones and wrong ones, to a real gateway over a real Redis.
 
-The long run, some 10,000 requests in two minutes: python -m tests.security.openapi_cases --examples 100 --all-edges
+The long run, some 11,000 requests in two minutes:
+python -m tests.security.openapi_cases --examples 100 --all-edges
 """
 
 import argparse
@@ -23,7 +24,7 @@ _MODELS = ["quick-0", "quick-1", "quick-2", "slow-1"]
 
 
 def run_cases(folder: Path, examples: int, phases: str = "examples,fuzzing", seed: int = 1) -> int:
-    """0 if every answer was as the document says. `examples` of each operation, and what it told is printed."""
+    """0 if every answer was as the document says; prints what was not. `examples` of each operation."""
     site = MergeSite(folder / "data")
     try:
         site.start_worker()

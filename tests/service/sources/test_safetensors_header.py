@@ -20,7 +20,7 @@ DATA = 40
 anywhere = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 tables = st.dictionaries(
-    st.text(st.characters(exclude_categories=["Cs"]), max_size=12).filter(
+    st.text(st.characters(exclude_categories=["C", "Z"]), max_size=12).filter(
         lambda name: name != "__metadata__"
     ),
     st.tuples(st.sampled_from(sorted(ITEM)), st.lists(st.integers(0, 5), max_size=3)),
