@@ -1,4 +1,4 @@
-"""API keys and Redis' password are in no log, no answer and no list of processes, whatever goes wrong."""
+"""API keys, passwords and tokens are in no log, no answer and no list of processes, whatever goes wrong."""
 
 import os
 import subprocess
@@ -16,6 +16,7 @@ from clients.keys import create_key
 from clients.sdk.readiness import ask as readiness_of
 from clients.stack.stack import GATEWAY, MERGE_WORKER, Stack
 
+_JUDGE_KEY, _HUB_TOKEN = "jk-0f1e2d3c4b5a69788796", "hf_abcdefghijklmnopqrstuvwxyz01234567"
 _PROGRAM = Path(sys.executable).with_name("polymerge")
 
 
@@ -23,6 +24,14 @@ _PROGRAM = Path(sys.executable).with_name("polymerge")
 def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Stack, str]]:
     """A service that asks for keys, and the secret of one that may do everything."""
     monkeypatch.delenv("REDIS_URL", raising=False)
+    judges = tmp_path / "judges.yaml"
+    # Nobody listens at port 9.
+    judges.write_text("[{name: j, url: 'http://127.0.0.1:9/v1', model: guard, key_env: JUDGE_KEY}]")
+    monkeypatch.setenv("POLYMERGE_JUDGES", str(judges))
+    monkeypatch.setenv("JUDGE_KEY", _JUDGE_KEY)
+    monkeypatch.setenv("HF_TOKEN", _HUB_TOKEN)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("POLYMERGE_HUB_PUSH", "1")
     _, secret = create_key(tmp_path / "keys.json", "me", ["admin"], requests_per_minute=1000)
     with Stack(tmp_path, port=0, parts=(GATEWAY, MERGE_WORKER), report=lambda _: None) as stack:
         yield stack, secret
@@ -60,6 +69,9 @@ def test_secrets_stay_secret(stack: tuple[Stack, str]) -> None:
         ask("POST", "/merges", key, content="merge_method: [")
         ask("POST", "/v1/completions", key, content="{")
         ask("POST", "/store/gc", key)
+        ask("POST", "/v1/completions", key, content='{"model": "judge/j", "prompt": "x"}')
+        ask("POST", "/generate", key, content='{"model": "judge/j", "prompt": "x"}')
+        ask("GET", "/metrics", key)
         ask("GET", f"/models/{key}", key)
         ask("GET", f"/models?key={key}", key)
     printed = _command("models", "--url", running.url, POLYMERGE_API_KEY=wrong)
@@ -75,7 +87,7 @@ def test_secrets_stay_secret(stack: tuple[Stack, str]) -> None:
     assert kept
     # What a client writes into an address or a body comes back to it, and to nobody else.
     told = [answer for answer in answers if "no model" not in answer]
-    for hidden in (secret, wrong, password):
+    for hidden in (secret, wrong, password, _JUDGE_KEY, _HUB_TOKEN):
         assert not [text for text in (*logs, *kept, *command_lines, *told, printed) if hidden in text]
 
 
