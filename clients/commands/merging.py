@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 _JOBS = examples(
     "polymerge jobs --limit 5",
-    "polymerge jobs --state queued --state running",
+    "polymerge jobs --state running --kind merge",
     "polymerge jobs --since 2026-11-01 --json",
 )
 _SUBMIT = examples(

@@ -75,7 +75,7 @@ class RecipeDocument(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^+]*$")] | None = None
-    """Only in a list of recipes, of all but the last: what the others call its result."""
+    """Only in a list of recipes, of all but the result's: what the others call its result."""
     merge_method: str
     models: tuple[RecipeModel, ...] | None = Field(default=None, min_length=1, max_length=MAX_MODELS)
     slices: tuple[Slice, ...] | None = Field(default=None, min_length=1, max_length=MAX_SLICES)
@@ -114,17 +114,23 @@ class Recipe(RecipeDocument):
 
     intermediates: tuple[RecipeDocument, ...] = Field(default=(), exclude=True)
     """The named ones, as written."""
+    position: int = Field(default=0, exclude=True)
+    """Of the result's own recipe among all that were sent."""
     warnings: tuple[FieldProblem, ...] = Field(default=(), exclude=True)
     """What was passed over."""
 
     @property
     def documents(self) -> tuple[RecipeDocument, ...]:
-        """As written: the result's own recipe is the last."""
+        """The named ones as written, and then the result's own."""
         return (*self.intermediates, self)
 
     def place(self, index: int) -> Place:
-        """Where a document is in all that was sent: nowhere in particular if it is the only one."""
-        return (index,) if self.intermediates else ()
+        """Where one of `documents` is in all that was sent: nowhere in particular if it is the only one."""
+        if not self.intermediates:
+            return ()
+        if index == len(self.intermediates):
+            return (self.position,)
+        return (index if index < self.position else index + 1,)
 
     def all_mentions(self) -> Iterator[tuple[Place, str]]:
         """Those of all documents."""

@@ -34,10 +34,13 @@ def pin(recipe: Recipe, ids: Mapping[str, str], bases: Mapping[str, str], seed: 
     names = [pinned[index].name for index in sorted(pinned)]
     for index, name in enumerate(names):
         if name in names[:index]:
-            other = names.index(name)
-            raise refuse(index, "name", detail=f"recipe {other} makes the very same model; name it once")
+            (other,) = recipe.place(names.index(name))
+            detail = f"recipe {other} makes the very same model; name it once"
+            raise refuse(*recipe.place(index), "name", detail=detail)
     *intermediates, last = (pinned[index] for index in sorted(pinned))
-    return Recipe.model_construct(**dict(last), intermediates=tuple(intermediates), warnings=recipe.warnings)
+    return Recipe.model_construct(
+        **dict(last), intermediates=tuple(intermediates), position=recipe.position, warnings=recipe.warnings
+    )
 
 
 def pinned_reference(reference: str, ids: Mapping[str, str], bases: Mapping[str, str]) -> str:

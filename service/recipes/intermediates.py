@@ -11,13 +11,15 @@ Indices = Mapping[str | None, int]
 """Of the named documents."""
 
 
-def check_names(documents: Sequence[RecipeDocument]) -> list[Finding]:
-    """All but the last have a name of their own, are made from others than themselves, and are needed."""
+def check_names(documents: Sequence[RecipeDocument], result: int) -> list[Finding]:
+    """All but the result's have a name of their own, are made from others than themselves, and are needed."""
     findings = []
     indices: dict[str | None, int] = {}
-    for index, document in enumerate(documents[:-1]):
+    for index, document in enumerate(documents):
+        if index == result:
+            continue
         if document.name is None:
-            detail = "every recipe but the last, which is the result's, needs a name"
+            detail = "every recipe but one, which is the result's, needs a name"
             findings.append(Finding((index, "name"), detail))
         elif document.name in indices:
             detail = f"'{document.name}' is the name of recipe {indices[document.name]} already"

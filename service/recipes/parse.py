@@ -63,26 +63,35 @@ def validate_recipe(parsed: Any, *, lenient: bool = False) -> Recipe:
         detail = f"a list has the recipes of 1 to {MAX_DOCUMENTS - 1} intermediates and that of the result"
         raise refuse(detail=f"{detail}, found {len(parsed)} in all")
     documents, warnings = [], []
+    result = _result_of(parsed)
     for index, item in enumerate(parsed):
-        document, passed_over = _read(item, (index,), index == len(parsed) - 1, lenient)
+        document, passed_over = _read(item, (index,), index == result, lenient)
         documents.append(document)
         warnings += passed_over
-    if findings := check_names(documents):
+    if findings := check_names(documents, result):
         raise Refused([finding.problem() for finding in findings])
-    return _whole(documents, warnings)
+    return _whole(documents, warnings, result)
 
 
-def _whole(documents: list[RecipeDocument], warnings: list[FieldProblem]) -> Recipe:
-    *named, last = documents
+def _result_of(recipes: list[Any]) -> int:
+    """The one that has no name; where there is none or are several, the last is meant."""
+    nameless = [
+        index for index, item in enumerate(recipes) if isinstance(item, dict) and item.get("name") is None
+    ]
+    return nameless[0] if len(nameless) == 1 else len(recipes) - 1
+
+
+def _whole(documents: list[RecipeDocument], warnings: list[FieldProblem], result: int = 0) -> Recipe:
     # What was unknown is gone by now.
-    strict = [item.model_copy(update={"strict": True}) for item in named]
+    strict = [item.model_copy(update={"strict": True}) for item in documents]
+    own = strict.pop(result)
     return Recipe.model_construct(
-        **dict(last) | {"strict": True}, intermediates=tuple(strict), warnings=tuple(warnings)
+        **dict(own), intermediates=tuple(strict), position=result, warnings=tuple(warnings)
     )
 
 
 def _read(
-    parsed: Any, place: Place, is_last: bool, lenient: bool
+    parsed: Any, place: Place, is_result: bool, lenient: bool
 ) -> tuple[RecipeDocument, list[FieldProblem]]:
     """One document and what was passed over in it."""
     if not isinstance(parsed, dict):
@@ -90,7 +99,7 @@ def _read(
     lenient = lenient or parsed.get("strict") is False
     warnings: list[FieldProblem] = []
     while True:
-        document, findings = _examine(parsed, is_last)
+        document, findings = _examine(parsed, is_result)
         serious = [item for item in findings if not (item.idle or (lenient and item.ignorable))]
         if serious:
             raise Refused([finding.problem(*place) for finding in serious])
@@ -100,12 +109,12 @@ def _read(
         parsed = without(parsed, findings)
 
 
-def _examine(parsed: dict[str, Any], is_last: bool) -> tuple[RecipeDocument | None, list[Finding]]:
+def _examine(parsed: dict[str, Any], is_result: bool) -> tuple[RecipeDocument | None, list[Finding]]:
     try:
         document = RecipeDocument.model_validate(parsed)
     except ValidationError as error:
         return None, [_explain(item) for item in _own_errors(error.errors())]
-    if is_last and document.name is not None:
+    if is_result and document.name is not None:
         detail = "`name` is for what others are made from; the result gets its name where it is asked for"
         return document, [Finding(("name",), detail, ignorable=True)]
     return document, check_document(document)

@@ -38,7 +38,7 @@ _RECIPE_BODY = {
     "requestBody": {
         "required": True,
         "description": "A mergekit recipe, as YAML or JSON, naming registered models by id or alias; or a "
-        "list of them (in YAML: several documents), all but the last with a `name` that others refer to. "
+        "list of them (in YAML: several documents), all but the result's with a `name` that others refer to. "
         "With lists under `sweep` it stands for all their combinations; `recipes` takes several at once.",
         "content": {
             # The body is read by hand, for YAML, so that its schema is not among the document's components.

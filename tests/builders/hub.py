@@ -1,4 +1,4 @@
-"""A stand-in for the Hugging Face hub, as far as its client uploads: repositories, branches, LFS, commits."""
+"""A stand-in for the Hugging Face hub, as far as its client goes: repositories, files, LFS, commits."""
 
 import base64
 import hashlib
@@ -65,6 +65,9 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
+        self._serve()
+
+    def do_HEAD(self) -> None:
         self._serve()
 
     def do_POST(self) -> None:
@@ -145,8 +148,19 @@ class _Handler(BaseHTTPRequestHandler):
         branches[branch] = {".gitattributes": b""}
         return 200, {}
 
-    def _tree(self, _: bytes, name: str, branch: str) -> tuple[int, Any]:
-        files = self.hub.repositories[name].branches[branch]
+    def _info(self, _: bytes, name: str, revision: str = "main") -> tuple[int, Any]:
+        siblings = [{"rfilename": path} for path in self._files(name, revision)]
+        return 200, {"id": name, "sha": _commit_of(name), "siblings": siblings}
+
+    def _file(self, _: bytes, name: str, revision: str, path: str) -> tuple[int, Any]:
+        return 200, self._files(name, revision)[path]
+
+    def _files(self, name: str, revision: str) -> dict[str, bytes]:
+        """Of a branch, or by the id of main's commit."""
+        return self.hub.repositories[name].branches["main" if revision == _commit_of(name) else revision]
+
+    def _tree(self, _: bytes, name: str, revision: str) -> tuple[int, Any]:
+        files = self._files(name, revision)
         return 200, [
             {"type": "file", "path": path, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
             for path, content in files.items()
@@ -189,18 +203,31 @@ class _Handler(BaseHTTPRequestHandler):
         return f"http://{self.headers['Host']}"
 
     def _answer(self, status: int, answer: Any) -> None:
-        content = json.dumps(answer).encode()
+        """With a file's content, or with JSON."""
+        content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
+        if isinstance(answer, bytes):
+            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+            self.send_header("X-Repo-Commit", _commit_of(self.path.partition("/resolve/")[0][1:]))
         self.end_headers()
-        self.wfile.write(content)
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+
+def _commit_of(name: str) -> str:
+    """On main, when the repository is read."""
+    return hashlib.sha1(name.encode()).hexdigest()
 
 
 _NAME = r"([^/]+/[^/]+)"
 _ROUTES: list[tuple[str, Callable[..., tuple[int, Any]]]] = [
     ("/api/repos/create", _Handler._create),
     ("/api/validate-yaml", _Handler._validate),
+    (f"/api/models/{_NAME}", _Handler._info),
+    (f"/api/models/{_NAME}/revision/([^/]+)", _Handler._info),
+    (f"/{_NAME}/resolve/([^/]+)/(.+)", _Handler._file),
     (f"/api/models/{_NAME}/branch/([^/]+)", _Handler._branch),
     (f"/api/models/{_NAME}/tree/([^/]+)", _Handler._tree),
     (f"/api/models/{_NAME}/preupload/([^/]+)", _Handler._preupload),

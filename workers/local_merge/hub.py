@@ -37,7 +37,16 @@ def _cached(repo: str, revision: str | None) -> Path | None:
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(repo, revision=revision, local_files_only=True))
+        return Path(
+            snapshot_download(
+                repo,
+                revision=revision,
+                # A snapshot without the files that are never downloaded is not incomplete.
+                allow_patterns=_WANTED,
+                ignore_patterns=_UNWANTED,
+                local_files_only=True,
+            )
+        )
     except (LocalEntryNotFoundError, HFValidationError):
         return None
 

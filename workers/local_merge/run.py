@@ -15,6 +15,7 @@ from rich.filesize import decimal
 
 from service.contracts.local_merge import LocalMerge
 from service.contracts.problem import FieldProblem
+from service.contracts.recipe import Recipe
 from service.models.store import Store
 from service.recipes.accept import Accepted, accept
 from service.recipes.document import load_document
@@ -34,11 +35,12 @@ def run(options: LocalMerge) -> None:
     began = time.monotonic()
     text = _read_recipe(options.recipe)
     document = load_document(text)
-    models = find_models(validate_recipe(document, lenient=options.lenient))
+    recipe = validate_recipe(document, lenient=options.lenient)
+    models = find_models(recipe)
     out = OutFolder(options.out, options.force)
     out.check(model.folder for model in models.values())
     with TemporaryDirectory(prefix="polymerge-") as scratch:
-        _show_plan(document, models, out, options, Path(scratch) / "planned")
+        _show_plan(document, recipe, models, out, options, Path(scratch) / "planned")
         if options.dry_run:
             return
         with showing("reading sources", options.quiet) as progress:
@@ -55,7 +57,12 @@ def _read_recipe(path: str) -> bytes:
 
 
 def _show_plan(
-    document: Any, models: Mapping[str, LocalModel], out: OutFolder, options: LocalMerge, scratch: Path
+    document: Any,
+    recipe: Recipe,
+    models: Mapping[str, LocalModel],
+    out: OutFolder,
+    options: LocalMerge,
+    scratch: Path,
 ) -> None:
     """With stamps in place of digests: what can't work is refused before gigabytes are read."""
     merge, ids = _accept(document, models, options, Store(scratch), stamp)
@@ -63,7 +70,7 @@ def _show_plan(
         print(f"Warning: {warning.pointer}: {warning.detail}", file=sys.stderr)
     if options.dry_run or not options.quiet:
         free = shutil.disk_usage(out.above).free
-        text = plan_text(merge, models, ids, options, free)
+        text = plan_text(recipe, merge, ids, options, free)
         print(text, file=sys.stdout if options.dry_run else sys.stderr)
 
 

@@ -10,7 +10,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from service.contracts.model import TensorEntry
 from service.recipes.plan import Plan, TensorTask
+from service.recipes.tensor_names import is_merged
 from workers.merging.dtypes import TORCH_DTYPES
 from workers.merging.finite import NotFinite, rounded
 from workers.merging.freed_memory import keep_freed_memory
@@ -144,9 +146,13 @@ class _Bench:
         read = self.sources.reader(task.sources[0], run_all)
         rows, width = row_layout(task.shape)
         step = max(1, _COPIED_ELEMENTS // max(1, width))
+        dtype = out.tensor.dtype
+        # Masks of old checkpoints, which are no weights, may well be infinite.
+        weights = is_merged(task.name, TensorEntry(shape=list(task.shape), dtype=task.dtype))
 
         def copy(start: int) -> None:
-            stretch = read(start, min(rows, start + step), 1).to(out.tensor.dtype)
+            stored = read(start, min(rows, start + step), 1)
+            stretch = rounded(stored, dtype, task.name) if weights else stored.to(dtype)
             out.write(start, stretch)
             self.done(stretch.nbytes)
 

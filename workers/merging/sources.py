@@ -71,7 +71,8 @@ class Sources:
         """Rows of a tensor of this plan's result."""
         task = self._tasks[name]
         if task.copied:
-            return self.reader(task.sources[0], run_all)
+            stored, dtype = self.reader(task.sources[0], run_all), TORCH_DTYPES[task.dtype]
+            return lambda start, stop, step: stored(start, stop, step).to(dtype)
         inputs, apply = self.prepare(task, run_all)
 
         def read(start: int, stop: int, step: int) -> Tensor:

@@ -2,11 +2,13 @@
 
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy
@@ -135,6 +137,33 @@ def test_a_job_can_be_watched_after_it_was_left_alone(registered: Stack, tmp_pat
     assert watched.returncode == 0, watched.stderr
     assert states == ["queued", "running", "succeeded"]
     assert job in [item["id"] for item in json.loads(_run(registered, "jobs", "--json").stdout)]
+
+
+def test_people_watch_a_bar(registered: Stack, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(_RECIPE.replace("weight: 3", "weight: 6"))
+    job = _run(registered, "submit", str(recipe), "--no-wait").stdout.strip()
+    terminal, inner = pty.openpty()
+    environment = os.environ | {"POLYMERGE_URL": registered.url, "TERM": "xterm", "COLUMNS": "160"}
+
+    with subprocess.Popen([_PROGRAM, "watch", job], stdout=subprocess.DEVNULL, stderr=inner, env=environment):
+        os.close(inner)
+        shown = _all_of(terminal)
+
+    assert f"merge {job} succeeded" in shown
+    assert "━" in shown
+    assert "256/256 bytes" in shown
+
+
+def _all_of(terminal: int) -> str:
+    """What is written to it, until nobody has it open any more, without colours and cursor moves."""
+    written = b""
+    # Linux says so with an error.
+    with suppress(OSError):
+        while piece := os.read(terminal, 65536):
+            written += piece
+    os.close(terminal)
+    return re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", written.decode())
 
 
 def test_a_key_makes_submitting_safe_to_repeat_and_jobs_are_listed_by_what_they_are(

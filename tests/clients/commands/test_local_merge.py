@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from service.sources.files import hash_file
+from tests.builders.hub import READER, Hub, Repository
 
 _PROGRAM = Path(sys.executable).with_name("polymerge")
 _COMMIT = "5" * 40
@@ -27,6 +28,20 @@ models:
   - {model: base, parameters: {weight: 1}}
   - {model: ./lora, parameters: {weight: 2}}
   - {model: org/expert, parameters: {weight: 5}}
+"""
+_IN_STEPS = """
+merge_method: ties
+base_model: base
+models:
+  - {model: between, parameters: {weight: 0.5}}
+  - {model: org/expert}
+parameters: {weight: 1, density: 0.25, lambda: 1.5}
+---
+name: between
+merge_method: linear
+models:
+  - {model: base, parameters: {weight: 1}}
+  - {model: base+./lora, parameters: {weight: [{filter: norm, value: 0.5}, {value: 2}]}}
 """
 _SLOW = """
 merge_method: della
@@ -69,6 +84,48 @@ def test_a_recipe_of_folders_adapters_and_hub_ids_is_planned_then_merged(place: 
     assert (merged / "mergekit_config.yml").read_text() == _RECIPE
     card = yaml.safe_load((merged / "README.md").read_text().split("---\n")[1])
     assert card["base_model"] == ["base", "lora", "org/expert"]
+
+
+def test_the_plan_names_ingredients_as_the_recipe_does_each_with_its_parameters(place: Path) -> None:
+    (place / "steps.yaml").write_text(_IN_STEPS)
+
+    planned = _run(place, "steps.yaml", "never", "--dry-run")
+
+    assert planned.returncode == 0, planned.stderr
+    assert [line[18:] for line in planned.stdout.splitlines()[1:9]] == [
+        "base",
+        "between     weight 0.5, density 0.25",
+        "org/expert  weight 1, density 0.25",
+        "lambda 1.5, normalize true, int8_mask false, rescale false",
+        "between: linear, normalize true",
+        "  base         weight 1",
+        "  base+./lora  weight 0.5 to 2",
+        "of base",
+    ]
+
+
+def test_a_model_of_the_hub_is_downloaded_once_and_no_pickle_with_it(place: Path, tmp_path: Path) -> None:
+    _make_model(tmp_path / "fresh", _random({"model.up_proj.weight": (8, 4), "model.norm.weight": (4,)}, 2))
+    files = {path.name: path.read_bytes() for path in (tmp_path / "fresh").iterdir()}
+    hub, unwanted = Hub(), {"pytorch_model.bin": b"", "onnx/model.safetensors": b""}
+    hub.repositories["org/fresh"] = Repository(False, {"main": files | unwanted | {".gitattributes": b""}})
+    (place / "fresh.yaml").write_text(_RECIPE.replace("org/expert", "org/fresh"))
+    with hub.running() as url:
+        online = {
+            "HF_ENDPOINT": url,
+            "HF_TOKEN": READER,
+            "HF_HUB_OFFLINE": "0",
+            "HF_HUB_CACHE": str(tmp_path / "hub"),
+        }
+        first = _run(place, "fresh.yaml", "fresh-1", **online)
+        asked = list(hub.asked)
+        again = _run(place, "fresh.yaml", "fresh-2", **online)
+
+    assert (first.returncode, again.returncode) == (0, 0), first.stderr
+    fetched = {line.rpartition("/")[2] for line in asked if line.startswith("GET /org/fresh/resolve/")}
+    assert fetched == files.keys()
+    assert hub.asked == asked
+    assert (place / "fresh-2" / "model.safetensors").is_file()
 
 
 def test_a_model_that_is_there_is_replaced_only_by_force_and_nothing_else_ever(place: Path) -> None:
@@ -180,9 +237,13 @@ def _wanted(place: Path) -> dict[str, Tensor]:
     return wanted
 
 
-def _run(place: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def _run(place: Path, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [_PROGRAM, "merge", *arguments], capture_output=True, text=True, cwd=place, env=_environment(place)
+        [_PROGRAM, "merge", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=place,
+        env=_environment(place) | environment,
     )
 
 

@@ -13,6 +13,8 @@ from clients.sdk.errors import ProblemError, Unreachable
 from clients.sdk.readiness import ask
 from clients.stack.ports import claim_port
 from clients.stack.stack import GATEWAY, Stack
+from service.contracts.model import ImportSource
+from tests.service.sources.build import checkpoint
 
 
 @pytest.fixture
@@ -33,6 +35,26 @@ def test_reading_rides_out_a_restart_of_the_gateway(stack: Stack) -> None:
         os.kill(stack.pids()["gateway"], signal.SIGKILL)
 
         assert service.models.page().items == []
+
+
+def test_a_jobs_events_are_followed_on_from_the_last_one_seen_when_the_gateway_is_killed(
+    stack: Stack,
+) -> None:
+    checkpoint(stack.sources / "mine")
+    with Polymerge(stack.url) as service:
+        job = service.models.import_(ImportSource(folder="mine"))
+        events = service.jobs.events(job.id)
+        seen = [next(events)]
+
+        os.kill(stack.pids()["gateway"], signal.SIGKILL)
+        assert service.jobs.get(job.id).state == "queued"
+        service.jobs.cancel(job.id)
+        seen += events
+
+    assert [(event.type, event.data["state"]) for event in seen] == [
+        ("state", "queued"),
+        ("state", "cancelled"),
+    ]
 
 
 def test_a_refusal_carries_the_fields_that_it_is_about(stack: Stack) -> None:

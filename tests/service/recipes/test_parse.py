@@ -157,6 +157,22 @@ def test_documents_may_refer_to_each_other_in_any_order() -> None:
     assert [index for index, _ in in_order(recipe)] == [1, 0, 2]
 
 
+def test_the_result_is_the_recipe_without_a_name_wherever_it_stands() -> None:
+    recipes = [named("x", "a"), last("y", "b"), named("y", "x")]
+    recipe = parse_recipe(json.dumps(recipes))
+    assert canonical(recipe) == canonical(parse_recipe(json.dumps([recipes[0], recipes[2], recipes[1]])))
+    assert [place for place, reference in recipe.all_mentions() if reference == "x"] == [
+        (2, "models", 0, "model")
+    ]
+    assert [place for place, reference in recipe.all_mentions() if reference == "b"] == [
+        (1, "models", 1, "model")
+    ]
+
+    assert "unknown key" in refusal([recipes[0], recipes[1] | {"typo": 1}, recipes[2]])["/1/typo"]
+    assert "no other recipe" in refusal([last("x"), named("x", "a"), named("y", "x")])["/2/name"]
+    assert "made from itself" in refusal([last("x"), named("x", "x")])["/1/models/0/model"]
+
+
 def test_mergekits_long_form_of_a_reference_is_taken() -> None:
     path = {"model": {"path": "a", "revision": "v1"}, "lora": {"path": "l"}, "override_architecture": None}
     recipe = parse_recipe(json.dumps(last() | {"models": [{"model": path, "parameters": {"weight": 1}}]}))

@@ -129,6 +129,20 @@ def test_clients_with_keys_of_their_own_may_use_the_same_idempotency_key(gateway
     assert (mine.status_code, yours.status_code) == (202, 202)
 
 
+def test_a_full_queue_is_429_and_takes_none_of_a_sweep(gateway: Gateway) -> None:
+    sweep = LINEAR | {"sweep": {"dtype": ["float16", "bfloat16"]}}
+    with TestClient(create_app(gateway.settings.model_copy(update={"max_queued_jobs": 2}))) as client:
+        client.post("/merges", json=LINEAR)
+        refused = client.post("/merges", json=sweep)
+        assert client.post("/merges", json=LINEAR | {"dtype": "float16"}).status_code == 202
+        full = client.post("/merges", json=LINEAR | {"dtype": "bfloat16"})
+
+    for answer in (refused, full):
+        assert assert_problem(answer, 429)["type"] == "overloaded"
+        assert int(answer.headers["retry-after"]) > 0
+    assert len(list(gateway.jobs.active())) == 2
+
+
 def test_jobs_are_listed_by_state_name_model_and_time(gateway: Gateway) -> None:
     made = [gateway.client.post("/merges", json=LINEAR, params={"name": "one"}).json()]
     gateway.work()

@@ -7,7 +7,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.app import create_app
+from service.engines.board import EngineBoard
 from service.engines.pins import pin
+from tests.service.engines.records import engine
 from tests.service.sources.build import checkpoint
 
 from .conftest import MODELS, Gateway, assert_problem
@@ -72,8 +74,18 @@ def _pinned(gateway: Gateway) -> None:
     pin(gateway.redis, MODELS["safety"])
 
 
+def _served(gateway: Gateway) -> None:
+    EngineBoard(gateway.redis).publish(engine("ready", MODELS["safety"]))
+
+
 @pytest.mark.parametrize(
-    ("make", "reason"), [(_queued, "the job j_"), (_virtual, "the virtual model m_"), (_pinned, "is pinned")]
+    ("make", "reason"),
+    [
+        (_queued, "the job j_"),
+        (_virtual, "the virtual model m_"),
+        (_pinned, "is pinned"),
+        (_served, "the engine e_1 serves it"),
+    ],
 )
 def test_a_model_that_something_needs_is_not_deleted(gateway: Gateway, make: object, reason: str) -> None:
     assert callable(make)

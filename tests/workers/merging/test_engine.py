@@ -81,6 +81,21 @@ def test_a_result_too_large_for_its_dtype_is_found() -> None:
     )
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_tensor_that_is_only_copied_has_to_be_finite_too(dtype: str) -> None:
+    """A module that the recipe leaves out: with a NaN, or too large for the result's dtype."""
+    bad, mask = "vision_tower.layers.0.w", "model.layers.0.attn.bias"
+    models = {"a": {"model.layers.0.w": torch.ones(4, 4), bad: torch.full((4, 4), 1e5)}}
+    models["a"][mask] = torch.full((1, 1, 4, 4), float("-inf"))
+    decoder = {"models": [{"model": "a", "parameters": {"weight": 1}}]}
+    recipe = {"merge_method": "linear", "modules": {"text_decoder": decoder}, "out_dtype": dtype}
+    if dtype == "float32":
+        assert torch.equal(merged(recipe, models)[mask], models["a"][mask])
+        models["a"][bad][1, 2] = float("nan")
+    with pytest.raises(NotFinite, match=r"vision_tower\.layers\.0\.w"):
+        merged(recipe, models)
+
+
 def test_sources_are_rounded_to_dtype_first() -> None:
     models = random_models("a", shapes={"model.w": (8, 8)})
     recipe = {

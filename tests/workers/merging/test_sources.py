@@ -56,6 +56,18 @@ def test_an_intermediate_is_what_its_file_would_be(method: str) -> None:
             assert torch.equal(streamed[name], tensor), (last["merge_method"], name)
 
 
+def test_a_module_that_an_intermediate_leaves_out_is_rounded_as_in_its_file() -> None:
+    shapes = {"model.layers.0.mlp.weight": (8, 8), "vision_tower.layers.0.mlp.weight": (8, 8)}
+    models = random_models("a", "b", shapes=shapes)
+    decoder = {"models": [{"model": "a"}, {"model": "b"}]}
+    linear = {"merge_method": "linear", "parameters": {"weight": 1}}
+    step = linear | {"modules": {"text_decoder": decoder}, "out_dtype": "bfloat16"}
+    last = linear | {"models": [{"model": "step"}, {"model": "b"}], "out_dtype": "float32"}
+    wanted = merged(last, models | {"step": merged(step, models)})
+    found = merged([step | {"name": "step"}, last], models)
+    assert all(torch.equal(found[name], wanted[name]) for name in shapes)
+
+
 def test_intermediates_of_intermediates_and_integers() -> None:
     models = random_models("a", "b", "c", shapes=SHAPES)
     for tensors in models.values():
