@@ -122,6 +122,8 @@ class _Handler(BaseHTTPRequestHandler):
             return 403, {"error": "You don't have the rights to create a model under this namespace"}
         for pattern, action in _ROUTES:
             if found := re.fullmatch(pattern, path):
+                if found.lastindex and found[1] not in self.hub.repositories:
+                    return 404, {"error": "Repository not found"}
                 return action(self, body, *found.groups())
         return 404, {"error": f"no route {path}"}
 

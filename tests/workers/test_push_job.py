@@ -31,6 +31,7 @@ class Place:
 
     def start_worker(self, token: str) -> None:
         self.site.stop_workers()
+        self.token = token
         # The other transfer, Xet, is a protocol of its own, between a compiled library and its servers.
         hub = {"HF_ENDPOINT": self.address, "HF_TOKEN": token, "HF_HUB_DISABLE_XET": "1"}
         self.worker = self.site.start_worker(**PUSHING, **hub)
@@ -76,12 +77,14 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 
 @pytest.fixture
-def place(everything: Place) -> Place:
-    """With an empty hub."""
+def place(everything: Place) -> Iterator[Place]:
+    """With an empty hub, and afterwards again a worker that may write."""
     everything.hub.repositories.clear()
     everything.hub.objects.clear()
     everything.hub.asked.clear()
-    return everything
+    yield everything
+    if everything.token != WRITER:
+        everything.start_worker(WRITER)
 
 
 def test_the_hub_has_what_the_store_has_a_merges_card_included(place: Place) -> None:
@@ -181,7 +184,6 @@ def test_a_token_that_will_not_do_is_told_and_not_shown(place: Place, token: str
     assert told in error.detail
     assert token not in error.detail
     assert "team/tiny" not in place.hub.repositories
-    place.start_worker(WRITER)
 
 
 def test_without_the_setting_nothing_is_pushed(place: Place) -> None:
