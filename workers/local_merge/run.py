@@ -106,10 +106,9 @@ def _names(models: Mapping[str, LocalModel], ids: Mapping[str, str], store: Stor
 
 def _find_device(wanted: str) -> str:
     """Raises Unusable. Imports torch, which takes longest of all that a small merge does."""
-    # The import makes hundreds of thousands of objects, and none of them is garbage to look for.
-    gc.disable()
     from workers.merging.model_folder import NoDevice, find_device
 
+    # What is there now stays: no garbage to look for again and again.
     gc.freeze()
     gc.enable()
     try:

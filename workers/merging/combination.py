@@ -6,15 +6,16 @@ import torch
 from torch import Tensor
 
 from workers.merging import kernels
+from workers.merging.finite import Rounded
 from workers.merging.inputs import Inputs, Tile, TileFunction
 
 
 def combination(shares: Sequence[float]) -> TileFunction:
     """sum(share_i x_i); where there is a base, base + sum(share_i (x_i - base))."""
 
-    def merge(tile: Tile) -> Tensor:
+    def merge(tile: Tile) -> Tensor | Rounded:
         if tile.on_cpu:
-            return kernels.add_weighted(tile.stored_models, tile.stored_base, shares)
+            return kernels.add_weighted(tile.stored_models, tile.stored_base, shares, tile.result_dtype)
         result = weighted_sum(tile.directions(), shares)
         return result if tile.base is None else result.add_(tile.base)
 

@@ -1,6 +1,7 @@
 """No NaN and no infinity gets into a result unnoticed."""
 
 from math import isfinite
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,9 +11,19 @@ class NotFinite(Exception):
     """The arithmetic gave NaN or infinity: the recipe or a source is bad."""
 
 
-def rounded(rows: Tensor, dtype: torch.dtype, name: str) -> Tensor:
+class Rounded(NamedTuple):
+    """Rows in the dtype of the result, from whoever has looked them over already."""
+
+    rows: Tensor
+    finite: bool
+    """All of them."""
+
+
+def rounded(rows: Tensor | Rounded, dtype: torch.dtype, name: str) -> Tensor:
     """The rows in `dtype`. Raises NotFinite, naming the tensor that they are of."""
-    if dtype == torch.bfloat16 and rows.dtype == torch.float32 and rows.is_cpu:
+    if isinstance(rows, Rounded):
+        result, finite = rows
+    elif dtype == torch.bfloat16 and rows.dtype == torch.float32 and rows.is_cpu:
         # Not imported with this module: vLLM, which imports the engine, can't start once numba is there.
         from workers.merging import kernels
 

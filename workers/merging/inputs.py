@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from workers.merging.difference import Difference, difference
+from workers.merging.finite import Rounded
 from workers.merging.weights import row_layout
 
-TILE_ELEMENTS = 256 * 1024
+TILE_ELEMENTS = 512 * 1024
 """Small enough that a tile of every source stays in cache while it is worked on."""
 
 Result = TypeVar("Result")
@@ -29,6 +30,7 @@ class Tile:
     stored_models: list[Tensor]
     """In the dtype that they are loaded in."""
     stored_base: Tensor | None
+    result_dtype: torch.dtype = torch.float32
 
     @cached_property
     def models(self) -> list[Tensor]:
@@ -58,8 +60,8 @@ class Tile:
         return all(model.is_cpu for model in self.stored_models)
 
 
-TileFunction = Callable[[Tile], Tensor]
-"""From a tile to the same rows of the result, float32."""
+TileFunction = Callable[[Tile], Tensor | Rounded]
+"""From a tile to the same rows of the result, float32, or rounded to the tile's `result_dtype` on the way."""
 
 
 class RunAll(Protocol):
@@ -89,6 +91,7 @@ class Inputs:
     run_all: RunAll
     load_dtype: torch.dtype | None
     """Sources are rounded to it first."""
+    result_dtype: torch.dtype
     device: torch.device
     tile_elements: int
     remark: Callable[[str], None]
@@ -119,6 +122,7 @@ class Inputs:
             offset=start * row_layout(self.shape)[1],
             stored_models=[self._read(model, start, stop, step) for model in self.models],
             stored_base=None if self.base is None else self._read(self.base, start, stop, step),
+            result_dtype=self.result_dtype,
         )
 
     def tile_at(self, start: int, step: int = 1) -> Tile:
@@ -131,5 +135,8 @@ class Inputs:
         return max(1, self.tile_elements // max(1, row_layout(self.shape)[1]))
 
     def _read(self, source: Source, start: int, stop: int, step: int) -> Tensor:
-        rows = source.read(start, stop, step).to(self.device)
-        return rows if self.load_dtype is None else rows.to(self.load_dtype)
+        rows = source.read(start, stop, step)
+        # Asked first: in to() the threads wait for one another, even where there is nothing to do.
+        if rows.device != self.device:
+            rows = rows.to(self.device)
+        return rows if self.load_dtype in (None, rows.dtype) else rows.to(self.load_dtype)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workers.merging import loops
+from workers.merging.finite import Rounded
 
 Numbers = NDArray[Any]
 
@@ -40,12 +41,16 @@ class Mask(NamedTuple):
     probability: float = 1.0
 
 
-def add_weighted(models: Sequence[Tensor], base: Tensor | None, shares: Sequence[float]) -> Tensor:
-    """sum(share_i x_i), float32; where there is a base, base + sum(share_i (x_i - base))."""
-    out = torch.empty(models[0].shape)
+def add_weighted(
+    models: Sequence[Tensor], base: Tensor | None, shares: Sequence[float], dtype: torch.dtype = torch.float32
+) -> Tensor | Rounded:
+    """sum(share_i x_i); where there is a base, base + sum(share_i (x_i - base)).
+
+    In float32, or rounded to `dtype` where that is bfloat16.
+    """
+    out = _room(models[0].shape, dtype)
     arrays, origin = _with_base(models, base)
-    loops.add_weighted(arrays, origin, _float32(shares), out.view(-1).numpy())
-    return out
+    return _seen(out, loops.add_weighted(arrays, origin, _float32(shares), _array(out)))
 
 
 def multiply_pairs(models: Sequence[Tensor], base: Tensor | None) -> Tensor:
@@ -75,11 +80,11 @@ def subtract(minuend: Tensor, subtrahend: Tensor) -> Tensor:
     return out
 
 
-def to_bfloat16(numbers: Tensor) -> tuple[Tensor, bool]:
-    """float32 numbers rounded to nearest even, and whether all are finite then."""
-    rounded = torch.empty(numbers.shape, dtype=torch.bfloat16)
-    largest = loops.round_to_bfloat16(_array(numbers), rounded.view(-1).view(torch.uint16).numpy())
-    return rounded, int(largest) < _ROUNDED_TO_INFINITY
+def to_bfloat16(numbers: Tensor) -> Rounded:
+    """float32 numbers rounded to nearest even."""
+    rows = torch.empty(numbers.shape, dtype=torch.bfloat16)
+    largest = loops.round_to_bfloat16(_array(numbers), _array(rows))
+    return Rounded(rows, int(largest) < _ROUNDED_TO_INFINITY)
 
 
 def add_task_vectors(
@@ -93,11 +98,15 @@ def add_task_vectors(
     elect: bool,
     normalize: bool,
     scale: float,
-) -> Tensor:
-    """As task_vectors.add_up has it; `offset` is the flat index that coins begin from."""
-    out = torch.empty(base.shape)
+    dtype: torch.dtype = torch.float32,
+) -> Tensor | Rounded:
+    """As task_vectors.add_up has it; `offset` is the flat index that coins begin from.
+
+    In float32, or rounded to `dtype` where that is bfloat16.
+    """
+    out = _room(base.shape, dtype)
     arrays, origin = _with_base(models, base)
-    loops.add_task_vectors(
+    largest = loops.add_task_vectors(
         arrays,
         origin,
         _records(masks),
@@ -108,9 +117,9 @@ def add_task_vectors(
         elect,
         normalize,
         np.float32(scale),
-        out.view(-1).numpy(),
+        _array(out),
     )
-    return out
+    return _seen(out, largest)
 
 
 def l1_norms(models: Sequence[Tensor], base: Tensor, masks: Sequence[Mask], offset: int) -> Tensor:
@@ -119,6 +128,16 @@ def l1_norms(models: Sequence[Tensor], base: Tensor, masks: Sequence[Mask], offs
     arrays, origin = _with_base(models, base)
     loops.add_magnitudes(arrays, origin, _records(masks), offset, norms.numpy())
     return norms
+
+
+def _room(shape: torch.Size, dtype: torch.dtype) -> Tensor:
+    """For numbers in the one of the two dtypes that the loops write which comes before `dtype`."""
+    return torch.empty(shape, dtype=dtype if dtype == torch.bfloat16 else torch.float32)
+
+
+def _seen(rows: Tensor, largest: int) -> Tensor | Rounded:
+    """`largest` is the largest bit pattern among bfloat16 rows before they were rounded."""
+    return Rounded(rows, int(largest) < _ROUNDED_TO_INFINITY) if rows.dtype == torch.bfloat16 else rows
 
 
 def _with_base(models: Sequence[Tensor], base: Tensor | None) -> tuple[tuple[Numbers, ...], Numbers]:
@@ -132,8 +151,8 @@ def _with_base(models: Sequence[Tensor], base: Tensor | None) -> tuple[tuple[Num
 
 def _array(tensor: Tensor) -> Numbers:
     """A bfloat16 number as what it is: the upper half of a float32 number."""
-    flat = tensor.flatten()
-    return flat.view(torch.uint16).numpy() if flat.dtype == torch.bfloat16 else flat.numpy()
+    stored = tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor
+    return stored.numpy().reshape(-1)
 
 
 def _float32(numbers: Sequence[float]) -> Numbers:

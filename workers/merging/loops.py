@@ -1,17 +1,20 @@
 """Loops over the entries of a tile, compiled for the CPU: each does in one go what takes torch many passes.
 
-They take flat arrays of float32 numbers or, as uint16, of bfloat16 ones, which are widened block by block and
-never stored so. They hold no interpreter lock. Their machine code is kept beside this file, or in the user's
-cache folder; all are in one file, because a change to it is what makes numba compile them again.
+They take flat arrays of float32 numbers or, as uint16, of bfloat16 ones, which are widened as they are read
+and never stored so. They hold no interpreter lock. Their machine code is kept beside this file, or in the
+user's cache folder; all are in one file, because a change to it is what makes numba compile them again.
 """
 
 from typing import Any
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 
-BLOCK = 1024
-"""Entries that stay in the innermost cache from one loop to the next."""
+BLOCK = 512
+"""Entries that stay in the innermost cache from one loop to the next. With more, the processor loses track of
+what it should fetch ahead from each source."""
 
 _ZERO, _ONE, _MINUS_ONE = np.float32(0), np.float32(1), np.float32(-1)
 _MAGNITUDE = np.int32(0x7FFFFFFF)
@@ -21,26 +24,27 @@ _GROUP = 4
 
 
 @njit(nogil=True, cache=True)
-def add_weighted(models: Any, base: Any, shares: Any, out: Any) -> None:
-    """out = sum of share * model; with a base, that of share * (model - base), and the base."""
-    numbers, origin, total = _floats(), _floats(), _floats()
+def add_weighted(models: Any, base: Any, shares: Any, out: Any) -> Any:
+    """out = sum of share * model; with a base, that of share * (model - base), and the base. See _store."""
+    origin, total = _floats(), _floats()
+    largest = np.uint32(0)
     for start in range(0, out.size, BLOCK):
-        result = out[start : start + BLOCK]
+        # Not 0, which would make a sum of negative zeros a positive one.
+        total[:] = -_ZERO
         _widen(base[start : start + BLOCK], origin)
         for model in range(len(models)):
-            _widen_difference(models[model][start : start + BLOCK], base.size, origin, numbers)
-            share = shares[model]
-            if model == 0:
-                for i in range(BLOCK):
-                    total[i] = numbers[i] * share
+            block, share = models[model][start : start + BLOCK], shares[model]
+            if base.size:
+                for i in range(block.size):
+                    total[i] += (_number(block[i]) - origin[i]) * share
             else:
-                for i in range(BLOCK):
-                    total[i] += numbers[i] * share
+                for i in range(block.size):
+                    total[i] += _number(block[i]) * share
         if base.size:
             for i in range(BLOCK):
                 total[i] += origin[i]
-        for i in range(result.size):
-            result[i] = total[i]
+        largest = max(largest, _store(total, out[start : start + BLOCK]))
+    return largest
 
 
 @njit(nogil=True, cache=True)
@@ -117,15 +121,10 @@ def subtract(minuend: Any, subtrahend: Any, out: Any) -> None:
 
 @njit(nogil=True, cache=True)
 def round_to_bfloat16(numbers: Any, out: Any) -> Any:
-    """out = numbers, to nearest even. Returns the largest bit pattern of a magnitude among `numbers`."""
-    bits, largest = numbers.view(np.uint32), np.uint32(0)
-    for start in range(0, bits.size, BLOCK):
-        block, rounded = bits[start : start + BLOCK], out[start : start + BLOCK]
-        for i in range(block.size):
-            largest = max(largest, block[i] & _UNSIGNED_MAGNITUDE)
-        for i in range(block.size):
-            even = (block[i] >> np.uint32(16)) & np.uint32(1)
-            rounded[i] = np.uint16((block[i] + np.uint32(0x7FFF) + even) >> np.uint32(16))
+    """out = numbers, to nearest even. See _store."""
+    largest = np.uint32(0)
+    for start in range(0, out.size, BLOCK):
+        largest = max(largest, _store(numbers[start : start + BLOCK], out[start : start + BLOCK]))
     return largest
 
 
@@ -142,17 +141,18 @@ def add_task_vectors(
     divide: Any,
     scale: Any,
     out: Any,
-) -> None:
+) -> Any:
     """out = base + scale * sum of factor * mask * (model - base), divided by the sum of the weights.
 
-    With `elect` only entries that have the sign of their sum count, and their weights. See kernels.Mask.
+    With `elect` only entries that have the sign of their sum count, and their weights. See kernels.Mask and
+    _store.
     """
+    largest = np.uint32(0)
     count = len(models)
     origin, total, divisor = _floats(), _floats(), _floats()
     vectors = np.zeros((count, BLOCK), np.float32)
     random = _random_numbers()
     for start in range(0, out.size, BLOCK):
-        result = out[start : start + BLOCK]
         _widen(base[start : start + BLOCK], origin)
         total[:] = _ZERO
         for model in range(count):
@@ -169,8 +169,10 @@ def add_task_vectors(
         if divide:
             for i in range(BLOCK):
                 total[i] /= divisor[i] if divisor[i] != _ZERO else _ONE
-        for i in range(result.size):
-            result[i] = origin[i] + scale * total[i]
+        for i in range(BLOCK):
+            total[i] = origin[i] + scale * total[i]
+        largest = max(largest, _store(total, out[start : start + BLOCK]))
+    return largest
 
 
 @njit(nogil=True, cache=True)
@@ -207,22 +209,51 @@ def _random_numbers() -> Any:
 
 @njit(nogil=True, cache=True)
 def _widen(block: Any, numbers: Any) -> None:
-    if block.itemsize == 2:
-        bits = numbers.view(np.uint32)
-        for i in range(block.size):
-            bits[i] = np.uint32(block[i]) << np.uint32(16)
-    else:
-        for i in range(block.size):
-            numbers[i] = block[i]
+    for i in range(block.size):
+        numbers[i] = _number(block[i])
 
 
 @njit(nogil=True, cache=True)
 def _widen_difference(block: Any, less: Any, subtrahend: Any, numbers: Any) -> None:
     """Less nothing, where `less` is 0."""
-    _widen(block, numbers)
     if less:
-        for i in range(BLOCK):
-            numbers[i] -= subtrahend[i]
+        for i in range(block.size):
+            numbers[i] = _number(block[i]) - subtrahend[i]
+    else:
+        _widen(block, numbers)
+
+
+@njit(nogil=True, cache=True)
+def _store(numbers: Any, out: Any) -> Any:
+    """out = numbers, or what they are rounded to nearest even where `out` has bfloat16 ones.
+
+    Then returns the largest bit pattern of a magnitude among them, so that NaN and infinity show.
+    """
+    largest = np.uint32(0)
+    if out.itemsize == 2:
+        bits = numbers.view(np.uint32)
+        for i in range(out.size):
+            largest = max(largest, bits[i] & _UNSIGNED_MAGNITUDE)
+            even = (bits[i] >> np.uint32(16)) & np.uint32(1)
+            out[i] = np.uint16((bits[i] + np.uint32(0x7FFF) + even) >> np.uint32(16))
+    else:
+        for i in range(out.size):
+            out[i] = numbers[i]
+    return largest
+
+
+@intrinsic
+def _number(_: Any, stored: Any) -> Any:
+    """float32: of a float32 number itself, of a uint16 the number whose upper half it is."""
+
+    def generate(__: Any, builder: Any, ___: Any, arguments: Any) -> Any:
+        (value,) = arguments
+        if stored == types.float32:
+            return value
+        word = ir.IntType(32)
+        return builder.bitcast(builder.shl(builder.zext(value, word), ir.Constant(word, 16)), ir.FloatType())
+
+    return types.float32(stored), generate
 
 
 @njit(nogil=True, cache=True)

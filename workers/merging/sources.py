@@ -78,8 +78,8 @@ class Sources:
         def read(start: int, stop: int, step: int) -> Tensor:
             # Random masks count elements from a tile's first one: rows that don't follow each other go alone.
             stretches = [(start, stop)] if step == 1 else [(row, row + 1) for row in range(start, stop, step)]
-            rows = torch.cat([apply(inputs.tile(*stretch)) for stretch in stretches])
-            return rounded(rows, TORCH_DTYPES[task.dtype], name)
+            dtype = TORCH_DTYPES[task.dtype]
+            return torch.cat([rounded(apply(inputs.tile(*stretch)), dtype, name) for stretch in stretches])
 
         return read
 
@@ -114,6 +114,7 @@ class Sources:
             keys=[key_of(self._plan.seed, task.name, source.model, source.name) for source in task.sources],
             run_all=run_all,
             load_dtype=TORCH_DTYPES[self._plan.load_dtype] if self._plan.load_dtype else None,
+            result_dtype=TORCH_DTYPES[task.dtype],
             device=self._device,
             tile_elements=self._tile_elements,
             remark=partial(self._remark, task.name),

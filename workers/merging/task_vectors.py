@@ -8,6 +8,7 @@ from torch import Tensor
 from service.contracts.methods.parameters import SparseModel, TaskVectorParameters
 from workers.merging import kernels
 from workers.merging.combination import weighted_sum
+from workers.merging.finite import Rounded
 from workers.merging.inputs import Inputs, Tile, TileFunction
 from workers.merging.masks import Mask
 from workers.merging.sign_election import elected_sum
@@ -51,7 +52,7 @@ def add_up(
     factors = [weight * scale for weight, scale in zip(weights, scales, strict=True)]
     normalize = parameters.normalize and (elect or abs(sum(weights)) >= _NO_WEIGHT)
 
-    def merge(tile: Tile) -> Tensor:
+    def merge(tile: Tile) -> Tensor | Rounded:
         assert tile.stored_base is not None
         if compiled := _compiled(masks, tile):
             return kernels.add_task_vectors(
@@ -64,6 +65,7 @@ def add_up(
                 elect=elect,
                 normalize=normalize,
                 scale=parameters.lambda_,
+                dtype=tile.result_dtype,
             )
         vectors = _thinned(masks, tile)
         if elect:

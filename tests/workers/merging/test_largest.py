@@ -22,6 +22,7 @@ def kept(values: Tensor, count: int, tile_elements: int) -> Tensor:
         keys=[0],
         run_all=map,
         load_dtype=None,
+        result_dtype=torch.float32,
         device=torch.device("cpu"),
         tile_elements=tile_elements,
         remark=print,
