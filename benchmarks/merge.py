@@ -22,19 +22,19 @@ from process_cost import Cost, cost_of
 from synthetic_models import MODELS, Llama, make_models
 
 
-def experts(**parameters: float) -> list[dict[str, Any]]:
-    return [{"model": name, "parameters": parameters} for name in MODELS[1:]]
+def experts(*names: str, **parameters: float) -> list[dict[str, Any]]:
+    return [{"model": name, "parameters": parameters} for name in names]
 
 
 RECIPES: dict[str, dict[str, Any]] = {
     "first": {
         "merge_method": "linear",
-        "models": [{"model": name, "parameters": {"weight": 1.0}} for name in MODELS],
+        "models": experts(*MODELS, weight=1.0),
     },
-    "linear": {"models": experts(weight=1.0)},
+    "linear": {"models": experts(*MODELS[1:], weight=1.0)},
     "slerp": {"base_model": "a", "models": [{"model": "a"}, {"model": "b"}], "parameters": {"t": 0.5}},
-    "ties": {"base_model": "base", "models": experts(weight=1.0, density=0.5)},
-    "dare_ties": {"base_model": "base", "models": experts(weight=1.0, density=0.5)},
+    "ties": {"base_model": "base", "models": experts(*MODELS[1:], weight=1.0, density=0.5)},
+    "dare_ties": {"base_model": "base", "models": experts(*MODELS[1:], weight=1.0, density=0.5)},
 }
 
 
@@ -47,7 +47,7 @@ def main() -> None:
         ),
     )
     print(f"copy of one model: {time_of_copy(arguments.folder):.1f} s")
-    first = measure(_our_command(write_recipe("first", arguments.folder), arguments), arguments.folder)
+    first = measure(our_command(write_recipe("first", arguments.folder), arguments.threads), arguments.folder)
     print(f"first merge, linear of all four: {first.seconds:.1f} s")
     print(
         f"{'recipe':<12}{'ours s':>9}{'anon MB':>9}"
@@ -55,7 +55,7 @@ def main() -> None:
     )
     for name in arguments.recipes:
         recipe = write_recipe(name, arguments.folder)
-        runs = [measure(_our_command(recipe, arguments), arguments.folder) for _ in range(3)]
+        runs = [measure(our_command(recipe, arguments.threads), arguments.folder) for _ in range(3)]
         ours = sorted(runs, key=lambda run: run.seconds)[1]
         line = f"{name:<12}{ours.seconds:>9.1f}{ours.anonymous_bytes / 1e6:>9.0f}"
         if arguments.mergekit:
@@ -83,7 +83,7 @@ def write_recipe(name: str, folder: Path) -> Path:
     """One file for both programs."""
     path = folder / "recipe.yaml"
     recipe = {"merge_method": name, "dtype": "bfloat16", **RECIPES[name]}
-    path.write_text(yaml.safe_dump(_with_paths(recipe, folder)))
+    path.write_text(yaml.safe_dump(with_paths(recipe, folder)))
     return path
 
 
@@ -103,9 +103,9 @@ def measure(command: list[str], folder: Path) -> Cost:
     return cost
 
 
-def _our_command(recipe: Path, arguments: argparse.Namespace) -> list[str]:
+def our_command(recipe: Path, threads: int, device: str = "cpu") -> list[str]:
     program = Path(sys.executable).parent / "polymerge"
-    options = ["--threads", str(arguments.threads), "--device", "cpu"]
+    options = ["--threads", str(threads), "--device", device]
     return [str(program), "merge", str(recipe), str(recipe.parent / "out"), *options]
 
 
@@ -115,13 +115,13 @@ def _mergekit_command(recipe: Path, arguments: argparse.Namespace) -> list[str]:
     return [str(program), str(recipe), str(recipe.parent / "out"), *options]
 
 
-def _with_paths(node: Any, folder: Path) -> Any:
+def with_paths(node: Any, folder: Path) -> Any:
     if isinstance(node, list):
-        return [_with_paths(item, folder) for item in node]
+        return [with_paths(item, folder) for item in node]
     if not isinstance(node, dict):
         return node
     return {
-        key: str(folder / value) if key in ("model", "base_model") else _with_paths(value, folder)
+        key: str(folder / value) if key in ("model", "base_model") else with_paths(value, folder)
         for key, value in node.items()
     }
 

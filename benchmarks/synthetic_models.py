@@ -3,9 +3,11 @@
 import json
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 MODELS = ("base", "a", "b", "c")
 
@@ -76,22 +78,31 @@ class Llama:
         return shards
 
 
-def make_models(folder: Path, llama: Llama, models: tuple[str, ...] = MODELS) -> None:
+def make_models(
+    folder: Path,
+    llama: Llama,
+    models: tuple[str, ...] = MODELS,
+    *,
+    device: str = "cpu",
+    side_by_side: int = 1,
+) -> None:
     """One folder each in `folder`, if it has not been made before."""
-    import torch
-
     if (folder / "complete").exists():
         return
     print(f"making {len(models)} models in {folder}")
-    rng = torch.Generator().manual_seed(0)
     for model in models:
         shutil.rmtree(folder / model, ignore_errors=True)
         (folder / model).mkdir(parents=True)
         (folder / model / "config.json").write_text(json.dumps(llama.config()))
     shapes, placed = llama.shapes(), dict[str, str]()
-    for file, names in _files(llama.shards()):
-        placed |= dict.fromkeys(names, file)
-        _make_shard(folder, models, file, {name: shapes[name] for name in names}, rng)
+    with ThreadPoolExecutor(side_by_side) as pool:
+        made = []
+        for file, names in _files(llama.shards()):
+            placed |= dict.fromkeys(names, file)
+            wanted = {name: shapes[name] for name in names}
+            made.append(pool.submit(_make_shard, folder, models, file, wanted, device))
+        for shard in made:
+            shard.result()
     for model in models:
         index = {"metadata": {}, "weight_map": placed}
         (folder / model / "model.safetensors.index.json").write_text(json.dumps(index))
@@ -104,16 +115,21 @@ def _files(shards: list[list[str]]) -> Iterator[tuple[str, list[str]]]:
 
 
 def _make_shard(
-    folder: Path, models: tuple[str, ...], file: str, shapes: dict[str, tuple[int, ...]], rng: Any
+    folder: Path, models: tuple[str, ...], file: str, shapes: dict[str, tuple[int, ...]], device: str
 ) -> None:
     import torch
     from safetensors.torch import save_file
 
-    base = {name: torch.randn(shape, generator=rng).mul_(0.02).bfloat16() for name, shape in shapes.items()}
+    rng = torch.Generator(device).manual_seed(crc32(file.encode()))
+
+    def random(shape: tuple[int, ...]) -> torch.Tensor:
+        return torch.randn(shape, generator=rng, device=device)
+
+    base = {name: random(shape).mul_(0.02).bfloat16() for name, shape in shapes.items()}
     for model in models:
         noise = 0.0 if model == "base" else 0.002
         tensors = {
-            name: torch.randn(tensor.shape, generator=rng).mul_(noise).add_(tensor).bfloat16()
+            name: random(tensor.shape).mul_(noise).add_(tensor).bfloat16().cpu()
             for name, tensor in base.items()
         }
         save_file(tensors, folder / model / file, metadata={"format": "pt"})

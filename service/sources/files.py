@@ -9,13 +9,22 @@ from service.contracts.model import FileEntry
 _CHUNK = 4 * 1024 * 1024
 
 
-def hash_file(path: Path, read: Callable[[int], None] = lambda _: None) -> FileEntry:
-    """`read` hears of bytes that were read, every few milliseconds, and may raise to stop. Raises OSError."""
+def hash_file(
+    path: Path,
+    read: Callable[[int], None] = lambda _: None,
+    ready: Callable[[int], None] = lambda _: None,
+) -> FileEntry:
+    """`read` hears of bytes that were read, every few milliseconds, and may raise to stop. Raises OSError.
+
+    `ready` is asked, before any bytes are read, for those up to a position, and returns when they are there.
+    """
     digest, buffer = hashlib.sha256(), memoryview(bytearray(_CHUNK))
     with path.open("rb", buffering=0) as file:
+        ready(_CHUNK)
         while count := file.readinto(buffer):
             digest.update(buffer[:count])
             read(count)
+            ready(file.tell() + _CHUNK)
         return FileEntry(size=file.tell(), sha256=digest.hexdigest())
 
 

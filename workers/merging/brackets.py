@@ -16,6 +16,8 @@ from workers.merging.inputs import Inputs, Tile
 BINS = 1 << 16
 """Of the upper, and of the lower, half of a bit pattern."""
 _LEAST_SAMPLE, _SAMPLE_SHARE, _LARGEST_SAMPLE = 1 << 15, 1 / 24, 1 << 20
+_LARGEST_SAMPLE_ON_GPU = 1 << 17
+"""There a wide bracket costs little, and the sample is looked at by the host."""
 _STANDARD_ERRORS = 5
 """From the sample's k-th to the bracket's ends."""
 _ENOUGH_ROWS, _CAUTIOUS_MARGIN = 8, 0.3
@@ -39,7 +41,8 @@ Brackets = list[Bracket | None]
 
 def sampled_brackets(inputs: Inputs, values: Values, counts: Sequence[int | None]) -> Brackets:
     """For each set a narrow bracket that most likely holds its k-th value."""
-    size = max(_LEAST_SAMPLE, min(int(inputs.numel * _SAMPLE_SHARE), _LARGEST_SAMPLE))
+    most = _LARGEST_SAMPLE if inputs.device.type == "cpu" else _LARGEST_SAMPLE_ON_GPU
+    size = max(_LEAST_SAMPLE, min(int(inputs.numel * _SAMPLE_SHARE), most))
     width = inputs.shape[-1] if inputs.shape else 1
     tiles = list(inputs.sample(lambda tile: [bits_of(found).cpu().numpy() for found in values(tile)], size))
     return [

@@ -35,6 +35,12 @@ class Shard:
         """What the file begins with: it names every tensor and its place, and carries `metadata`."""
         return _header(self.tasks, metadata)[0]
 
+    def ends(self, metadata: Mapping[str, str]) -> dict[str, int]:
+        """Where each tensor ends in the file, in the file's order."""
+        header, offsets = _header(self.tasks, metadata)
+        nbytes = {task.name: task.nbytes for task in self.tasks}
+        return {name: len(header) + offset + nbytes[name] for name, offset in offsets.items()}
+
     @property
     def nbytes(self) -> int:
         """Of its tensors."""
@@ -96,7 +102,7 @@ class CheckpointWriter:
 
 def _write(file: int, offset: int, row_bytes: int, start: int, rows: Tensor) -> None:
     """Rows from `start` on of the tensor at `offset`."""
-    left = memoryview(rows.cpu().flatten().view(torch.uint8).numpy().data)
+    left = memoryview(rows.flatten().view(torch.uint8).numpy().data)
     offset += start * row_bytes
     while left:
         written = os.pwrite(file, left, offset)

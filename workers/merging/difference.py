@@ -24,4 +24,5 @@ def difference(model: Tensor, base: Tensor) -> Tensor:
         from workers.merging import kernels
 
         return kernels.subtract(model, base)
-    return model.float() - base.float()
+    # One of the two is float32, so the other one is widened on the way.
+    return model.float() - base

@@ -16,15 +16,19 @@ from service.recipes.tensor_names import is_merged
 from workers.merging.dtypes import TORCH_DTYPES
 from workers.merging.finite import NotFinite, rounded
 from workers.merging.freed_memory import keep_freed_memory
-from workers.merging.inputs import TILE_ELEMENTS, Result, RunAll, Tile
+from workers.merging.inputs import TILE_ELEMENTS, TILE_ELEMENTS_ON_GPU, Result, RunAll, Tile
 from workers.merging.sources import Sources
+from workers.merging.transfer import download
 from workers.merging.weights import Weights, as_rows, row_layout
 
 __all__ = ["TORCH_DTYPES", "Destination", "NotFinite", "in_memory", "merge"]
 
 _COPIED_ELEMENTS = 1024 * 1024
 _LARGE_ELEMENTS = 16 * 1024 * 1024
+_LARGE_ELEMENTS_ON_GPU = 256 * 1024 * 1024
 """From this size on all threads work on one tensor; smaller ones are merged side by side."""
+_THREADS_ON_GPU = 8
+"""More would wait for one another, and for the GPU, most of the time."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,10 @@ class Destination:
     tensor: Tensor
     """The result, to be read once all rows are written."""
     write: Callable[[int, Tensor], None]
-    """Rows from a start on, in the tensor's dtype, as in its two-dimensional view; any thread, any order."""
+    """Rows from a start on, in the tensor's dtype and the host's memory; any thread, any order.
+
+    Rows as in its two-dimensional view.
+    """
 
 
 Allocate = Callable[[TensorTask], Destination]
@@ -62,7 +69,7 @@ def merge(
     allocate: Allocate = in_memory,
     threads: int = 1,
     device: str = "cpu",
-    tile_elements: int = TILE_ELEMENTS,
+    tile_elements: int | None = None,
     between_tiles: Callable[[], None] = lambda: None,
     done: Callable[[int], None] = lambda _: None,
     remark: Callable[[str, str], None] = lambda name, text: None,
@@ -76,6 +83,10 @@ def merge(
     naming the tensor.
     """
     keep_freed_memory()
+    on_cpu = torch.device(device).type == "cpu"
+    tile_elements = tile_elements or (TILE_ELEMENTS if on_cpu else TILE_ELEMENTS_ON_GPU)
+    large_elements = _LARGE_ELEMENTS if on_cpu else _LARGE_ELEMENTS_ON_GPU
+    threads = threads if on_cpu else min(threads, _THREADS_ON_GPU)
     line = _Line(between_tiles)
     sources = Sources(plan, weights, torch.device(device), tile_elements, remark)
     bench = _Bench(sources, allocate, line, done)
@@ -83,7 +94,7 @@ def merge(
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
             for task in plan.tasks:
-                large = task.numel >= _LARGE_ELEMENTS
+                large = task.numel >= large_elements
                 while pending and (large or len(pending) > 4 * threads):
                     name, future = pending.popleft()
                     yield name, future.result()
@@ -134,7 +145,7 @@ class _Bench:
         inputs, apply = self.sources.prepare(task, guarded)
 
         def write(tile: Tile) -> None:
-            rows = rounded(apply(tile), out.tensor.dtype, task.name)
+            rows = download(rounded(apply(tile), out.tensor.dtype, task.name))
             out.write(tile.start, rows)
             self.done(rows.nbytes)
 
@@ -152,7 +163,7 @@ class _Bench:
 
         def copy(start: int) -> None:
             stored = read(start, min(rows, start + step), 1)
-            stretch = rounded(stored, dtype, task.name) if weights else stored.to(dtype)
+            stretch = download(rounded(stored, dtype, task.name) if weights else stored.to(dtype))
             out.write(start, stretch)
             self.done(stretch.nbytes)
 

@@ -27,10 +27,17 @@ class FinishedShard(BaseModel):
 
 
 def record_finished(
-    folder: Path, shard: Shard, remarks: Mapping[str, str], check: Callable[[], None]
+    folder: Path,
+    shard: Shard,
+    remarks: Mapping[str, str],
+    check: Callable[[], None],
+    ready: Callable[[int], None],
 ) -> FinishedShard:
-    """Put it on record that the shard will not be written to any more. `check` may raise to stop."""
-    file = hash_file(folder / shard.name, lambda _: check())
+    """Put it on record that the shard will not be written to any more.
+
+    `ready` waits until the file is finished up to a position; `check` and `ready` may raise to stop.
+    """
+    file = hash_file(folder / shard.name, lambda _: check(), ready)
     finished = FinishedShard(file=file, remarks=dict(remarks))
     aside = folder / f"{shard.name}.part"
     aside.write_text(finished.model_dump_json())

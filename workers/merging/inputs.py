@@ -10,10 +10,13 @@ from torch import Tensor
 
 from workers.merging.difference import Difference, difference
 from workers.merging.finite import Rounded
+from workers.merging.transfer import Reader, upload
 from workers.merging.weights import row_layout
 
 TILE_ELEMENTS = 512 * 1024
 """Small enough that a tile of every source stays in cache while it is worked on."""
+TILE_ELEMENTS_ON_GPU = 8 * 1024 * 1024
+"""Large enough that launching kernels takes less time than what they do."""
 
 Result = TypeVar("Result")
 
@@ -72,9 +75,9 @@ class RunAll(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """A tensor of one model: `read` gives rows start, start + step, … below stop."""
+    """A tensor of one model."""
 
-    read: Callable[[int, int, int], Tensor]
+    read: Reader
 
 
 @dataclass(frozen=True)
@@ -135,8 +138,5 @@ class Inputs:
         return max(1, self.tile_elements // max(1, row_layout(self.shape)[1]))
 
     def _read(self, source: Source, start: int, stop: int, step: int) -> Tensor:
-        rows = source.read(start, stop, step)
-        # Asked first: in to() the threads wait for one another, even where there is nothing to do.
-        if rows.device != self.device:
-            rows = rows.to(self.device)
+        rows = upload(source.read(start, stop, step), self.device)
         return rows if self.load_dtype in (None, rows.dtype) else rows.to(self.load_dtype)

@@ -116,7 +116,9 @@ class _Found:
 
     @classmethod
     def of(cls, start: int, values: Difference, bracket: Bracket) -> "_Found":
-        above, within = sift(values, bracket.low, bracket.high)
+        if not values.minuend.is_cpu:
+            return cls(start, *sift_on_gpu(values, bracket.low, bracket.high))
+        above, within = kernels.sift(values.minuend, values.subtrahend, bracket.low, bracket.high)
         if len(within) * _FEW < values.minuend.numel():
             return cls(start, above, within, None)
         patterns, counts = np.unique(within, return_counts=True)
@@ -140,18 +142,13 @@ class _Found:
         return int(np.count_nonzero(equal) if self.counts is None else self.counts[equal].sum())
 
 
-def sift(values: Difference, low: int, high: int) -> tuple[int, Numbers]:
-    """How many magnitudes have bit patterns above `high`, and the patterns from `low` to `high`, in order."""
-    if values.minuend.is_cpu:
-        return kernels.sift(values.minuend, values.subtrahend, low, high)
-    return sift_on_device(values, low, high)
-
-
-def sift_on_device(values: Difference, low: int, high: int) -> tuple[int, Numbers]:
+def sift_on_gpu(values: Difference, low: int, high: int) -> tuple[int, Numbers, Numbers]:
+    """How many magnitudes have bit patterns above `high`; those from `low` to `high`, and how often each."""
     bits = bits_of(values)
     over = bits > high
     within = torch.masked_select(bits, (bits >= low) ^ over)
-    return int(over.sum()), within.cpu().numpy()
+    patterns, counts = torch.unique_consecutive(within.sort().values, return_counts=True)
+    return int(over.sum()), patterns.cpu().numpy(), counts.cpu().numpy()
 
 
 def _last(tiles: Sequence[_Found], bracket: Bracket, count: int) -> tuple[int, int] | None:

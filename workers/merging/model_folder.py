@@ -6,9 +6,7 @@ behind gives its finished shards.
 
 import json
 import shutil
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -24,14 +22,17 @@ from service.recipes.result_files import lay_out_files
 from service.sources.checkpoint import inspect_checkpoint
 from workers.merging.checkpoint import SHARD_BYTES, CheckpointWriter, Shard, shards_of, write_index
 from workers.merging.engine import Destination, merge
-from workers.merging.finished_shards import FinishedShard, forget_records, record_finished, take_over
+from workers.merging.finished_shards import FinishedShard, forget_records, take_over
 from workers.merging.model_card import Card, Ingredient
+from workers.merging.recorder import Recorder
 from workers.merging.weights import Weights
 
 _RECIPE = "mergekit_config.yml"
 _CARD = "README.md"
 _BESIDE_WEIGHTS = 64 * 1024 * 1024
 """Room for tokenizer, config, card and the shards' headers."""
+_THREADS_PER_READER = 4
+"""So many threads that merge write more than one that hashes can read."""
 
 
 class NoSpace(Exception):
@@ -162,7 +163,7 @@ def _write_weights(
     progress: Progress,
     remarks: dict[str, str],
 ) -> dict[str, FinishedShard]:
-    """Merge what `shards` hold; each but the last goes on record when it is finished. Adds to `remarks`."""
+    """Merge what `shards` hold; each but the last goes on record as it is finished. Adds to `remarks`."""
     writer = CheckpointWriter(folder, shards, metadata)
 
     def allocate(task: TensorTask) -> Destination:
@@ -179,46 +180,12 @@ def _write_weights(
         done=progress.add,
         remark=remarks.__setitem__,
     )
-    ends = {shard.tasks[-1].name: shard for shard in shards[:-1] if shard.tasks}
-    with _Recorder(folder, remarks, progress.check) as recorder:
+    reading = max(1, computer.threads // _THREADS_PER_READER)
+    with Recorder(folder, shards[:-1], metadata, remarks, progress.check, reading) as recorder:
         for name, _ in results:
-            if name in ends:
-                recorder.record(ends[name])
+            recorder.finished(name)
     writer.close()
-    return recorder.finished
-
-
-class _Recorder:
-    """Puts finished shards on record while the merge goes on; when that breaks off, it stops too."""
-
-    def __init__(self, folder: Path, remarks: Mapping[str, str], check: Callable[[], None]) -> None:
-        self._folder, self._remarks, self._check = folder, remarks, check
-        self._stopped = threading.Event()
-        self._thread = ThreadPoolExecutor(1)
-        self._records: dict[str, Future[FinishedShard]] = {}
-
-    @property
-    def finished(self) -> dict[str, FinishedShard]:
-        return {name: record.result() for name, record in self._records.items()}
-
-    def record(self, shard: Shard) -> None:
-        """Soon."""
-        self._records[shard.name] = self._thread.submit(
-            record_finished, self._folder, shard, self._remarks, self._go_on
-        )
-
-    def __enter__(self) -> "_Recorder":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind:
-            self._stopped.set()
-        self._thread.shutdown(cancel_futures=kind is not None)
-
-    def _go_on(self) -> None:
-        if self._stopped.is_set():
-            raise InterruptedError
-        self._check()
+    return recorder.records
 
 
 def _card(what: Merge, device: str, remarks: Mapping[str, str]) -> Card:

@@ -21,8 +21,12 @@ from workers.merging.dtypes import TORCH_DTYPES
 from workers.merging.finite import rounded
 from workers.merging.inputs import Inputs, RunAll, Source, Tile, TileFunction
 from workers.merging.methods import load_method
-from workers.merging.vocabulary import Reader, permuted, run_identities
+from workers.merging.transfer import Reader, free_bytes, resident, upload
+from workers.merging.vocabulary import permuted, run_identities
 from workers.merging.weights import LowRankProduct, Weights
+
+_SHARES_OF_MEMORY = 64
+"""Of a GPU's free memory, all sources of a tensor stay there if they take no more than one of so many."""
 
 
 class Sources:
@@ -41,6 +45,7 @@ class Sources:
         self._device = device
         self._tile_elements = tile_elements
         self._remark = remark
+        self._most_resident = 0 if device.type == "cpu" else free_bytes(device) // _SHARES_OF_MEMORY
         self._tasks = {task.name: task for task in plan.tasks}
         self._products = {name: LowRankProduct(adapter) for name, adapter in plan.adapters.items()}
         self._intermediates = {
@@ -63,7 +68,7 @@ class Sources:
             base = self.reader(_beneath(tensor), run_all)
             product = self._products[tensor.model]
             return lambda start, stop, step: product.added_to(
-                base(start, stop, step), tensor.name, start, stop, step
+                upload(base(start, stop, step), self._device), tensor.name, start, stop, step
             )
         return partial(self._weights[tensor.model].read, tensor.name)
 
@@ -109,8 +114,8 @@ class Sources:
         return Inputs(
             name=task.name,
             shape=task.shape,
-            models=[Source(self._reader_in(task, source, run_all)) for source in task.sources],
-            base=Source(self._reader_in(task, task.origin, run_all)) if task.origin else None,
+            models=[self._source(task, source, run_all) for source in task.sources],
+            base=self._source(task, task.origin, run_all) if task.origin else None,
             keys=[key_of(self._plan.seed, task.name, source.model, source.name) for source in task.sources],
             run_all=run_all,
             load_dtype=TORCH_DTYPES[self._plan.load_dtype] if self._plan.load_dtype else None,
@@ -119,6 +124,11 @@ class Sources:
             tile_elements=self._tile_elements,
             remark=partial(self._remark, task.name),
         )
+
+    def _source(self, task: TensorTask, tensor: TensorRef, run_all: RunAll) -> Source:
+        read = self._reader_in(task, tensor, run_all)
+        size = task.nbytes * (len(task.sources) + 1)
+        return Source(resident(read, self._device) if size <= self._most_resident else read)
 
     def _reader_in(self, task: TensorTask, tensor: TensorRef, run_all: RunAll) -> Reader:
         """Of the tensor in the result's vocabulary."""

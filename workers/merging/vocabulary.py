@@ -2,16 +2,14 @@
 
 import threading
 from bisect import bisect_right
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from service.recipes.vocabulary.runs import Run
 from workers.merging.inputs import TILE_ELEMENTS
-
-Reader = Callable[[int, int, int], Tensor]
-"""Rows start, start + step, … below stop of one tensor, as in Weights.read."""
+from workers.merging.transfer import Reader, upload
 
 
 def permuted(
@@ -70,7 +68,7 @@ class _PermutedRows:
         if run.sources is None:
             return self._mean_row().expand(stop - start, -1)
         rows = [
-            self._readers[model](first + start - run.start, first + stop - run.start, 1).to(self._device)
+            upload(self._readers[model](first + start - run.start, first + stop - run.start, 1), self._device)
             for model, first in run.sources
         ]
         if len(rows) == 1:
