@@ -18,7 +18,6 @@ what it should fetch ahead from each source."""
 
 _ZERO, _ONE, _MINUS_ONE = np.float32(0), np.float32(1), np.float32(-1)
 _MAGNITUDE = np.int32(0x7FFFFFFF)
-_UNSIGNED_MAGNITUDE = np.uint32(0x7FFFFFFF)
 _GROUP = 4
 """Entries that one random number serves."""
 
@@ -27,19 +26,24 @@ _GROUP = 4
 def add_weighted(models: Any, base: Any, shares: Any, out: Any) -> Any:
     """out = sum of share * model; with a base, that of share * (model - base), and the base. See _store."""
     origin, total = _floats(), _floats()
-    largest = np.uint32(0)
+    largest = np.int32(0)
+    odd = len(models) % 2
     for start in range(0, out.size, BLOCK):
-        # Not 0, which would make a sum of negative zeros a positive one.
-        total[:] = -_ZERO
         _widen(base[start : start + BLOCK], origin)
-        for model in range(len(models)):
-            block, share = models[model][start : start + BLOCK], shares[model]
-            if base.size:
-                for i in range(block.size):
-                    total[i] += (_number(block[i]) - origin[i]) * share
-            else:
-                for i in range(block.size):
-                    total[i] += _number(block[i]) * share
+        if odd:
+            block, share = models[0][start : start + BLOCK], shares[0]
+            for i in range(block.size):
+                total[i] = (_number(block[i]) - origin[i]) * share
+        else:
+            # Not 0, which would make a sum of negative zeros a positive one.
+            total[:] = -_ZERO
+        # Two at a time: the total is read and written half as often.
+        for model in range(odd, len(models), 2):
+            one, other = models[model][start : start + BLOCK], models[model + 1][start : start + BLOCK]
+            share, other_share = shares[model], shares[model + 1]
+            for i in range(one.size):
+                total[i] += (_number(one[i]) - origin[i]) * share
+                total[i] += (_number(other[i]) - origin[i]) * other_share
         if base.size:
             for i in range(BLOCK):
                 total[i] += origin[i]
@@ -78,8 +82,7 @@ def sift(numbers: Any, less: Any, low: Any, high: Any, within: Any) -> tuple[int
 
     Returns how many are above `high`, and how many, written to `within`, are from `low` to `high`.
     """
-    subtrahend, values = _floats(), _floats()
-    bits = values.view(np.int32)
+    subtrahend, values, bits = _floats(), _floats(), np.zeros(BLOCK, np.int32)
     hits: Any = np.zeros(BLOCK, np.uint8)
     eights = hits.view(np.uint64)
     above = count = 0
@@ -87,13 +90,12 @@ def sift(numbers: Any, less: Any, low: Any, high: Any, within: Any) -> tuple[int
         size = min(BLOCK, numbers.size - start)
         _widen(less[start : start + BLOCK], subtrahend)
         _widen_difference(numbers[start : start + BLOCK], less.size, subtrahend, values)
-        for i in range(BLOCK):
-            bits[i] &= _MAGNITUDE
         # Zero, like what is left from the block before, is never looked for.
-        bits[size:] = 0
+        values[size:] = _ZERO
         above_here: Any = np.int32(0)
         for i in range(BLOCK):
-            above_here += np.int32(bits[i] > high)
+            bits[i] = _magnitude(values[i])
+            above_here = _plus(above_here, bits[i] > high)
         above += above_here
         for i in range(BLOCK):
             hits[i] = np.uint8((bits[i] >= low) & (bits[i] <= high))
@@ -122,7 +124,7 @@ def subtract(minuend: Any, subtrahend: Any, out: Any) -> None:
 @njit(nogil=True, cache=True)
 def round_to_bfloat16(numbers: Any, out: Any) -> Any:
     """out = numbers, to nearest even. See _store."""
-    largest = np.uint32(0)
+    largest = np.int32(0)
     for start in range(0, out.size, BLOCK):
         largest = max(largest, _store(numbers[start : start + BLOCK], out[start : start + BLOCK]))
     return largest
@@ -147,7 +149,7 @@ def add_task_vectors(
     With `elect` only entries that have the sign of their sum count, and their weights. See kernels.Mask and
     _store.
     """
-    largest = np.uint32(0)
+    largest = np.int32(0)
     count = len(models)
     origin, total, divisor = _floats(), _floats(), _floats()
     vectors = np.zeros((count, BLOCK), np.float32)
@@ -229,17 +231,19 @@ def _store(numbers: Any, out: Any) -> Any:
 
     Then returns the largest bit pattern of a magnitude among them, so that NaN and infinity show.
     """
-    largest = np.uint32(0)
+    largest = np.int32(0)
     if out.itemsize == 2:
-        bits = numbers.view(np.uint32)
         for i in range(out.size):
-            largest = max(largest, bits[i] & _UNSIGNED_MAGNITUDE)
-            even = (bits[i] >> np.uint32(16)) & np.uint32(1)
-            out[i] = np.uint16((bits[i] + np.uint32(0x7FFF) + even) >> np.uint32(16))
+            largest = max(largest, _magnitude(numbers[i]))
+            out[i] = _rounded(numbers[i])
     else:
         for i in range(out.size):
             out[i] = numbers[i]
     return largest
+
+
+# What follows is in LLVM's words because numba would compute with 64 bits, in half as many entries at a time.
+_WORD = ir.IntType(32)
 
 
 @intrinsic
@@ -250,39 +254,71 @@ def _number(_: Any, stored: Any) -> Any:
         (value,) = arguments
         if stored == types.float32:
             return value
-        word = ir.IntType(32)
-        return builder.bitcast(builder.shl(builder.zext(value, word), ir.Constant(word, 16)), ir.FloatType())
+        bits = builder.shl(builder.zext(value, _WORD), ir.Constant(_WORD, 16))
+        return builder.bitcast(bits, ir.FloatType())
 
     return types.float32(stored), generate
 
 
+@intrinsic
+def _rounded(_: Any, number: Any) -> Any:
+    """uint16: the upper half of a float32 number, rounded to nearest even."""
+
+    def generate(__: Any, builder: Any, ___: Any, arguments: Any) -> Any:
+        bits = builder.bitcast(arguments[0], _WORD)
+        even = builder.and_(builder.lshr(bits, ir.Constant(_WORD, 16)), ir.Constant(_WORD, 1))
+        bits = builder.add(bits, builder.add(even, ir.Constant(_WORD, 0x7FFF)))
+        return builder.trunc(builder.lshr(bits, ir.Constant(_WORD, 16)), ir.IntType(16))
+
+    return types.uint16(number), generate
+
+
+@intrinsic
+def _magnitude(_: Any, number: Any) -> Any:
+    """int32: the bit pattern of a float32 number's magnitude."""
+
+    def generate(__: Any, builder: Any, ___: Any, arguments: Any) -> Any:
+        return builder.and_(builder.bitcast(arguments[0], _WORD), ir.Constant(_WORD, 0x7FFFFFFF))
+
+    return types.int32(number), generate
+
+
+@intrinsic
+def _plus(_: Any, count: Any, hit: Any) -> Any:
+    """int32: the count, and one more where it is a hit."""
+
+    def generate(__: Any, builder: Any, ___: Any, arguments: Any) -> Any:
+        return builder.add(arguments[0], builder.zext(arguments[1], _WORD))
+
+    return types.int32(count, hit), generate
+
+
 @njit(nogil=True, cache=True)
 def _mask(vector: Any, mask: Any, start: Any, offset: Any, random: Any) -> None:
-    bits = vector.view(np.int32)
     if mask.low > 0 or mask.top < _MAGNITUDE:
         low, low_stop = mask.low, mask.low_stop - start
         top, top_stop = mask.top, mask.top_stop - start
         if 0 < low_stop < BLOCK or 0 < top_stop < BLOCK:
-            _mask_to_stops(vector, bits, low, np.int32(low_stop), top, np.int32(top_stop))
+            _mask_to_stops(vector, low, np.int32(low_stop), top, np.int32(top_stop))
         else:
-            low += np.int32(low_stop <= 0)
-            top += np.int32(top_stop <= 0 and top < _MAGNITUDE)
+            low = np.int32(low + (low_stop <= 0))
+            top = np.int32(top + (top_stop <= 0 and top < _MAGNITUDE))
             for i in range(BLOCK):
-                magnitude = bits[i] & _MAGNITUDE
+                magnitude = _magnitude(vector[i])
                 # Multiplied, here and below, so that a NaN stays one.
                 vector[i] *= _ONE if (magnitude >= low) & (magnitude < top) else _ZERO
     if mask.wins < 32768:
         _draw(mask.key, (offset + start) // _GROUP, random)
         coins = random.view(np.int16)[(offset + start) % _GROUP :]
-        wins = np.int32(mask.wins)
+        wins = np.int16(mask.wins)
         for i in range(BLOCK):
-            vector[i] *= _ONE if np.int32(coins[i]) < wins else _ZERO
+            vector[i] *= _ONE if coins[i] < wins else _ZERO
 
 
 @njit(nogil=True, cache=True)
-def _mask_to_stops(vector: Any, bits: Any, low: Any, low_stop: Any, top: Any, top_stop: Any) -> None:
+def _mask_to_stops(vector: Any, low: Any, low_stop: Any, top: Any, top_stop: Any) -> None:
     for i in range(BLOCK):
-        magnitude = bits[i] & _MAGNITUDE
+        magnitude = _magnitude(vector[i])
         from_low = magnitude >= low + np.int32(np.int32(i) >= low_stop)
         below_top = magnitude < top + np.int32(np.int32(i) >= top_stop)
         vector[i] *= _ONE if from_low & below_top else _ZERO
