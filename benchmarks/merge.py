@@ -15,6 +15,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import yaml
@@ -36,6 +37,10 @@ RECIPES: dict[str, dict[str, Any]] = {
     "ties": {"base_model": "base", "models": experts(*MODELS[1:], weight=1.0, density=0.5)},
     "dare_ties": {"base_model": "base", "models": experts(*MODELS[1:], weight=1.0, density=0.5)},
 }
+_TIMES = 3
+"""That each program runs, in turn; the median counts."""
+_LONG = 60
+"""Seconds that mergekit is not asked for again."""
 
 
 def main() -> None:
@@ -55,14 +60,24 @@ def main() -> None:
     )
     for name in arguments.recipes:
         recipe = write_recipe(name, arguments.folder)
-        runs = [measure(our_command(recipe, arguments.threads), arguments.folder) for _ in range(3)]
-        ours = sorted(runs, key=lambda run: run.seconds)[1]
-        line = f"{name:<12}{ours.seconds:>9.1f}{ours.anonymous_bytes / 1e6:>9.0f}"
-        if arguments.mergekit:
-            theirs = measure(_mergekit_command(recipe, arguments), arguments.folder)
-            line += f"{theirs.seconds:>12.1f}{theirs.anonymous_bytes / 1e6:>9.0f}"
-            line += f"{theirs.seconds / ours.seconds:>6.1f}x"
+        ours, theirs = list[Cost](), list[Cost]()
+        for _ in range(_TIMES):
+            ours.append(measure(our_command(recipe, arguments.threads), arguments.folder))
+            if arguments.mergekit and (not theirs or theirs[0].seconds < _LONG):
+                theirs.append(measure(_mergekit_command(recipe, arguments), arguments.folder))
+        line = f"{name:<12}{_seconds(ours):>9.1f}{_megabytes(ours):>9.0f}"
+        if theirs:
+            line += f"{_seconds(theirs):>12.1f}{_megabytes(theirs):>9.0f}"
+            line += f"{_seconds(theirs) / _seconds(ours):>6.1f}x"
         print(line, flush=True)
+
+
+def _seconds(runs: list[Cost]) -> float:
+    return median(run.seconds for run in runs)
+
+
+def _megabytes(runs: list[Cost]) -> float:
+    return max(run.anonymous_bytes for run in runs) / 1e6
 
 
 def _arguments() -> argparse.Namespace:

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from workers.merging.compiled import compiled
 
 BLOCK = 512
 """Entries that stay in the innermost cache from one loop to the next. With more, the processor loses track of
@@ -22,7 +24,7 @@ _GROUP = 4
 """Entries that one random number serves."""
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def add_weighted(models: Any, base: Any, shares: Any, out: Any) -> Any:
     """out = sum of share * model; with a base, that of share * (model - base), and the base. See _store."""
     origin, total = _floats(), _floats()
@@ -51,7 +53,7 @@ def add_weighted(models: Any, base: Any, shares: Any, out: Any) -> Any:
     return largest
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def multiply_pairs(models: Any, base: Any, products: Any) -> None:
     """products[i, j] = the scalar product of models i <= j, less the base if there is one."""
     count = len(models)
@@ -76,7 +78,7 @@ def multiply_pairs(models: Any, base: Any, products: Any) -> None:
             pair += 1
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def sift(numbers: Any, less: Any, low: Any, high: Any, within: Any) -> tuple[int, int]:
     """Magnitudes of numbers - less (of numbers, where `less` is empty), as bit patterns.
 
@@ -109,7 +111,7 @@ def sift(numbers: Any, less: Any, low: Any, high: Any, within: Any) -> tuple[int
     return above, count
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def subtract(minuend: Any, subtrahend: Any, out: Any) -> None:
     """out = minuend - subtrahend."""
     origin, numbers = _floats(), _floats()
@@ -121,7 +123,7 @@ def subtract(minuend: Any, subtrahend: Any, out: Any) -> None:
             result[i] = numbers[i]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def round_to_bfloat16(numbers: Any, out: Any) -> Any:
     """out = numbers, to nearest even. See _store."""
     largest = np.int32(0)
@@ -130,7 +132,7 @@ def round_to_bfloat16(numbers: Any, out: Any) -> Any:
     return largest
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def add_task_vectors(
     models: Any,
     base: Any,
@@ -177,7 +179,7 @@ def add_task_vectors(
     return largest
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def add_magnitudes(models: Any, base: Any, masks: Any, offset: Any, norms: Any) -> None:
     """norms[i] = the L1 norms of model i less the base, before and after its mask."""
     origin, vector, random = _floats(), _floats(), _random_numbers()
@@ -198,24 +200,24 @@ def add_magnitudes(models: Any, base: Any, masks: Any, offset: Any, norms: Any) 
         norms[model, 0], norms[model, 1] = _sum(sums[model, 0]), _sum(sums[model, 1])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _floats() -> Any:
     return np.zeros(BLOCK, np.float32)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _random_numbers() -> Any:
     """Room for a block's, wherever in a group it begins."""
     return np.zeros(BLOCK // _GROUP + 1, np.uint64)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _widen(block: Any, numbers: Any) -> None:
     for i in range(block.size):
         numbers[i] = _number(block[i])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _widen_difference(block: Any, less: Any, subtrahend: Any, numbers: Any) -> None:
     """Less nothing, where `less` is 0."""
     if less:
@@ -225,7 +227,7 @@ def _widen_difference(block: Any, less: Any, subtrahend: Any, numbers: Any) -> N
         _widen(block, numbers)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _store(numbers: Any, out: Any) -> Any:
     """out = numbers, or what they are rounded to nearest even where `out` has bfloat16 ones.
 
@@ -293,7 +295,7 @@ def _plus(_: Any, count: Any, hit: Any) -> Any:
     return types.int32(count, hit), generate
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _mask(vector: Any, mask: Any, start: Any, offset: Any, random: Any) -> None:
     if mask.low > 0 or mask.top < _MAGNITUDE:
         low, low_stop = mask.low, mask.low_stop - start
@@ -315,7 +317,7 @@ def _mask(vector: Any, mask: Any, start: Any, offset: Any, random: Any) -> None:
             vector[i] *= _ONE if coins[i] < wins else _ZERO
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _mask_to_stops(vector: Any, low: Any, low_stop: Any, top: Any, top_stop: Any) -> None:
     for i in range(BLOCK):
         magnitude = _magnitude(vector[i])
@@ -324,7 +326,7 @@ def _mask_to_stops(vector: Any, low: Any, low_stop: Any, top: Any, top_stop: Any
         vector[i] *= _ONE if from_low & below_top else _ZERO
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _draw(key: Any, group: Any, random: Any) -> None:
     """As counter_random has it."""
     first = np.uint64(group + 1)
@@ -335,7 +337,7 @@ def _draw(key: Any, group: Any, random: Any) -> None:
         random[i] = z ^ (z >> np.uint64(31))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _elect(vectors: Any, weights: Any, total: Any, divisor: Any) -> None:
     """`total` becomes the sum of those with its sign, `divisor` the sum of their weights."""
     sign = _floats()
@@ -351,7 +353,7 @@ def _elect(vectors: Any, weights: Any, total: Any, divisor: Any) -> None:
             divisor[i] += weight * agrees
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _sum(numbers: Any) -> float:
     total = 0.0
     for i in range(numbers.size):
