@@ -72,6 +72,15 @@ def sift(numbers: Tensor, less: Tensor | None, low: int, high: int) -> tuple[int
     return above, within[:count].copy()
 
 
+def index_of(numbers: Tensor, less: Tensor | None, bits: int, rank: int) -> int:
+    """The index of the rank-th, from 1, of the magnitudes that have this bit pattern, which is not zero's.
+
+    Of `numbers`, or of what they are more than `less`. -1 where there are fewer.
+    """
+    (array,), origin = _with_base([numbers], less)
+    return int(loops.index_of(array, origin, np.int32(bits), rank))
+
+
 def subtract(minuend: Tensor, subtrahend: Tensor) -> Tensor:
     """minuend - subtrahend, float32."""
     out = torch.empty(minuend.shape)

@@ -170,9 +170,16 @@ def _stop(inputs: Inputs, values: Values, index: int, tiles: Sequence[_Found], b
         ties = found.ties(bits)
         if 0 < rank <= ties:
             tile = inputs.tile_at(found.start)
-            return tile.offset + int((bits_of(values(tile)[index]) == bits).nonzero()[rank - 1]) + 1
+            return tile.offset + index_of(values(tile)[index], bits, rank) + 1
         rank -= ties
     return inputs.numel
+
+
+def index_of(values: Difference, bits: int, rank: int) -> int:
+    """Of the value of this rank, from 1, among those of this bit pattern; there are as many."""
+    if values.minuend.is_cpu:
+        return kernels.index_of(values.minuend, values.subtrahend, bits, rank)
+    return int((bits_of(values) == bits).nonzero()[rank - 1])
 
 
 def _select(tiles: Sequence[_Found], bracket: Bracket, rank: int) -> tuple[int, int]:

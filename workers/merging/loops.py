@@ -112,6 +112,30 @@ def sift(numbers: Any, less: Any, low: Any, high: Any, within: Any) -> tuple[int
 
 
 @compiled
+def index_of(numbers: Any, less: Any, bits: Any, rank: Any) -> int:
+    """Of the rank-th, from 1, of numbers - less (or numbers) whose magnitude has the bit pattern, not zero's.
+
+    -1 where there are fewer.
+    """
+    subtrahend, values = _floats(), _floats()
+    for start in range(0, numbers.size, BLOCK):
+        size = min(BLOCK, numbers.size - start)
+        _widen(less[start : start + BLOCK], subtrahend)
+        _widen_difference(numbers[start : start + BLOCK], less.size, subtrahend, values)
+        values[size:] = _ZERO
+        equal: Any = np.int32(0)
+        for i in range(BLOCK):
+            equal = _plus(equal, _magnitude(values[i]) == bits)
+        if equal >= rank:
+            for i in range(size):
+                rank -= _magnitude(values[i]) == bits
+                if rank == 0:
+                    return start + i
+        rank -= equal
+    return -1
+
+
+@compiled
 def subtract(minuend: Any, subtrahend: Any, out: Any) -> None:
     """out = minuend - subtrahend."""
     origin, numbers = _floats(), _floats()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from service.contracts.methods.parameters import TaskVectorParameters
 from workers.merging import kernels, largest
+from workers.merging.brackets import bits_of
 from workers.merging.coins import coin
 from workers.merging.combination import weighted_sum
 from workers.merging.difference import Difference
@@ -117,6 +118,17 @@ def test_sifting(tile: Tile, low: int, width: int, over_base: bool) -> None:
     wanted_above, patterns, counts = largest.sift_on_gpu(values, low, high)
     assert above == wanted_above
     assert sorted(within.tolist()) == np.repeat(patterns, counts).tolist()
+
+
+@given(tiles(), st.integers(0, 1 << 20), st.booleans())
+@settings(deadline=None, max_examples=60)
+def test_the_index_of_an_equal(tile: Tile, entry: int, over_base: bool) -> None:
+    values = Difference(tile.stored_models[0], tile.stored_base if over_base else None)
+    patterns = bits_of(values).tolist()
+    bits = patterns[entry % len(patterns)] or 1
+    places = [place for place, found in enumerate(patterns) if found == bits]
+    found = [kernels.index_of(*values, bits, rank) for rank in range(1, len(places) + 2)]
+    assert found == [*places, -1]
 
 
 @given(tiles())
