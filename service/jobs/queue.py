@@ -8,6 +8,7 @@ rq's and repairs either side. rq knows nothing of jobs that wait for others.
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -260,6 +261,18 @@ class JobQueue:
                 self.give_back(job)
             elif status in (JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED):
                 self._give_up(job)
+        self._forget_taken()
+
+    def _forget_taken(self) -> None:
+        """Take finished jobs off rq's list of those that a worker is just taking.
+
+        They stay there when Redis or a worker dies at the wrong moment, until rq looks, which is rarely.
+        """
+        taken = self._rq.intermediate_queue
+        for job_id in taken.get_job_ids():
+            with suppress(UnknownJob):
+                if self.get(job_id).finished:
+                    taken.remove(job_id)
 
     def _settled(self, job: Job) -> Job:
         """The job, after what waited for it has been told if it is finished."""

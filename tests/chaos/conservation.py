@@ -196,6 +196,7 @@ def conserve(data: Path, merges: int, faults: int, every: float, seed: int = 0) 
         _until(lambda: not chaos.site.store.staged(), "staging is left behind")
         counts = _count(chaos, client)
         _check_models(chaos)
+        _until(lambda: not _taken(chaos), "a finished job is still being taken")
         _check_keys(chaos)
         assert chaos.stop() == [], "processes are left behind"
         return counts
@@ -234,6 +235,12 @@ def _check_models(chaos: Chaos) -> None:
     assert {model.id for model in chaos.site.registry.models()} == folders
     made = {job.model for job in _jobs(chaos) if job.state == "succeeded"}
     assert made <= folders
+
+
+def _taken(chaos: Chaos) -> list[Any]:
+    """Jobs that rq moved aside for a worker."""
+    taken: Any = connect(chaos.site.redis.url).lrange(f"rq:queue:{QUEUE}:intermediate", 0, -1)
+    return list(taken)
 
 
 def _check_keys(chaos: Chaos) -> None:

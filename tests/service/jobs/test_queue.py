@@ -12,7 +12,7 @@ from service.connection import connect, text
 from service.contracts.job import Job, JobError, Progress
 from service.jobs.queue import QUEUE, JobQueue, QueueFull, UnknownJob
 
-MODEL = "m_00000000000000aa"
+MODEL, OTHER = "m_00000000000000aa", "m_00000000000000bb"
 
 
 @pytest.fixture
@@ -202,6 +202,19 @@ def test_a_job_that_rq_has_given_up_ends(jobs: JobQueue, redis: "Redis", asked: 
 
     assert jobs.get(job.id).state == state
     assert (jobs.get(job.id).error is None) == asked
+
+
+def test_a_finished_job_is_no_longer_being_taken(jobs: JobQueue, redis: "Redis") -> None:
+    """As when Redis died before it had on disk that the worker had it."""
+    finished, running = (
+        jobs.start(jobs.submit("merge", {}, model=model).id, "w") for model in (MODEL, OTHER)
+    )
+    redis.rpush(f"rq:queue:{QUEUE}:intermediate", finished.id, running.id)
+    jobs.finish(finished, "succeeded")
+
+    jobs.reconcile()
+
+    assert redis.lrange(f"rq:queue:{QUEUE}:intermediate", 0, -1) == [running.id.encode()]
 
 
 def test_whatever_is_kept_of_a_job_expires(jobs: JobQueue, redis: "Redis") -> None:
